@@ -1,0 +1,152 @@
+/*
+ * connector.h - an API described by data: check it, render a request, read a response.
+ *
+ * No postgres.h. json-c reads documents and responses; rows are never rendered with it: their bytes come from the engine
+ * and are spliced in as they are. Everything is checked when the description is parsed; errors carry a JSON pointer.
+ *
+ * The `http` connector: the description is the destination's own options:
+ *
+ *   {"object": {"key": …, "upsert": OP, "create": OP, "update": OP, "delete": OP},
+ *    "rate_limit": …, "concurrency": 4, "timeout_ms": 30000, "connect_timeout_ms": 10000,
+ *    "retry": {"attempts": 5, "base_ms": 500, "max_ms": 60000}, "headers": {…}, "variables": {…},
+ *    "gzip": true | {"min_bytes": 1024}, "check": {"method": "GET", "path": "/"}}
+ *
+ *   OP = {"method": "PUT", "path": "/contacts/{{key}}", "query": {…}, "headers": {…},
+ *         "encoding": "json" | "ndjson" | "form", "content_type": "application/vnd.api+json",
+ *         "body": …, "batch": {"rows": 100, "bytes": 1000000, "row_bytes": 100000},
+ *         "atomic": false,        -- a refused batch changed nothing
+ *         "idempotent": true,     -- sending twice equals sending once; default true, for create false unless idempotency is set
+ *         "idempotency": {"header": "Idempotency-Key"} | {"field": "/path/in/body"},   default: the header
+ *         "rate": "search",
+ *         "fine": [404], "refused": [500], "retry": [409],
+ *         "ok": {"path": "/ok", "equals": true}, "error": "/error",
+ *         "result": {"rows": "/results", "match": "order" | {"key": "/properties/email"} | {"index": "/index"},
+ *                    "ok": {"path": "/success", "equals": true}, "id": "/id", "error": "/message", "code": "/code",
+ *                    "retry": ["RATE_LIMIT"], "created": {"path": "/new", "equals": true},
+ *                    "remote": {"version": "/rev"},
+ *                    "errors": {"rows": "/errors", "keys": "/context/id" | "index": "/index" | "key": "/id", "message": "/message", "code": "/category"}}}
+ *
+ * No operation given: POST <base_url>, one row's fields as the body.
+ */
+#ifndef OND_CONNECTOR_CONNECTOR_H
+#define OND_CONNECTOR_CONNECTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/backoff.h"
+#include "core/buf.h"
+#include "core/change.h"
+#include "core/classify.h"
+#include "core/error.h"
+#include "core/mem.h"
+#include "core/rate.h"
+#include "http/auth.h"
+#include "http/http.h"
+
+typedef struct OndConnector OndConnector;
+typedef struct OndOperation OndOperation;
+
+/* A row on its way, as the templates see it. Bytes belong to the engine. */
+typedef struct OndRow {
+  OndOp op;
+  OndBytes fields;            /* the mapped fields: a JSON object; absent for deletes */
+  int n_keys;
+  const OndBytes *keys;       /* JSON values of the key columns, in the sync's key order */
+  const OndBytes *columns;    /* JSON values parallel to ond_connector_column(); absent: not available */
+  OndBytes remote_id;         /* text; absent: none */
+  OndBytes remote;            /* JSON object; absent: none */
+  const char *idempotency_key;/* of this row, hex */
+} OndRow;
+
+/*
+ * Parses and checks a description. connector: only "http" exists. base_url may be NULL when options name none: then an error.
+ * options: a JSON object. On error NULL and err with a pointer into options and, for unknown members, the valid ones in the hint.
+ * An unknown member anywhere is an error, as are wrong types, bad pointers, unknown filters and a delete template that names
+ * anything but key, remote, var, operation, run_id and idempotency_key.
+ */
+extern OndConnector *ond_connector_parse(const char *connector, const char *base_url, const char *options, size_t options_n, OndError *err);
+extern void ond_connector_free(OndConnector *c); /* NULL is fine */
+
+/* What the destination's options set, with defaults. */
+typedef struct OndConnectorLimits {
+  OndRateSpec rate;
+  int concurrency;            /* requests in flight, default 4, 1..1000 */
+  int timeout_ms;             /* default 30000 */
+  int connect_timeout_ms;     /* default 10000 */
+  OndRetryPolicy retry;
+} OndConnectorLimits;
+extern const OndConnectorLimits *ond_connector_limits(const OndConnector *c);
+
+/* The names of model columns that templates refer to, other than key columns by {{key}}: index -> name; NULL past the end. */
+extern const char *ond_connector_column(const OndConnector *c, int index);
+/*
+ * Checks the parts that need the sync: {{key}} with a composite key, {{key.x}} naming no key column, and that the object can do what the
+ * mode needs (mirror: a delete; insert, append: create or upsert; update: update or upsert; ...). Resolves key references.
+ * key_names: n_keys names. Errors name the operation and say what is there.
+ */
+extern bool ond_connector_bind(OndConnector *c, const char *object, OndMode mode, int n_keys, const char *const *key_names, OndError *err);
+
+/* The operation that carries a change; NULL: the object has none. Valid after bind. */
+extern const OndOperation *ond_connector_operation(const OndConnector *c, OndOp op);
+
+typedef struct OndOperationInfo {
+  const char *name;           /* "upsert", "create", … */
+  int batch_rows;             /* 1: one row a request */
+  int64_t batch_bytes;        /* body; 0: none */
+  int64_t row_bytes;          /* one row's part; 0: none */
+  bool atomic;
+  bool idempotent;
+  bool reads_rows;            /* the answer says something about single rows */
+  bool unconfirmed;           /* success only by counts */
+  int rate_group;             /* index into limits.rate.groups */
+  OndStatusRules statuses;
+} OndOperationInfo;
+extern const OndOperationInfo *ond_operation_info(const OndOperation *o);
+
+typedef struct OndRenderContext {
+  int64_t run_id;
+  const char *idempotency_key;  /* of the request, hex */
+} OndRenderContext;
+
+/*
+ * Renders the request for n rows (1..batch_rows) of one operation: URL (joined with the base URL, values encoded), headers, body,
+ * timeouts, gzip. Credentials are not on it: ond_auth_apply() adds them. On failure false, err, and *bad_row = the row that cannot be
+ * sent (missing value, unsafe path piece, a header value with control characters, a body that is larger than row_bytes), or -1 when the
+ * body passes batch_bytes with n > 1: the caller halves the batch.
+ */
+extern bool ond_connector_render(const OndConnector *c, const OndOperation *o, const OndRow *const *rows, int n,
+                                 const OndRenderContext *context, OndHttpRequest *out, int *bad_row, OndError *err);
+/* The request of test_destination: "check", or GET of the base URL. */
+extern bool ond_connector_render_check(const OndConnector *c, OndHttpRequest *out, OndError *err);
+
+/* One row's fate as the answer tells it. Strings live in the arena given. */
+typedef struct OndRowResult {
+  OndOutcome outcome;         /* ACCEPTED, REJECTED, THROTTLED (retryable no) or UNKNOWN (not mentioned, unreadable) */
+  bool unconfirmed;           /* accepted only as part of a count */
+  int created;                /* 1 created, 0 updated, -1 not told */
+  const char *message;        /* cut to 1000 bytes, valid UTF-8; NULL */
+  const char *remote_id;      /* NULL: none */
+  const char *remote;         /* JSON object text; NULL: none */
+} OndRowResult;
+
+/*
+ * Reads the answer to a request of n rows whose OndAnswer is READ, row by row: fills results[n]. Answers that lie are caught: a row that is not mentioned is
+ * UNKNOWN; a list of the wrong length is not read by position (all UNKNOWN); a body that should be JSON and is not: all UNKNOWN; an id that
+ * belongs to no row is ignored and counted in *strangers (may be NULL).
+ */
+extern void ond_connector_read(const OndConnector *c, const OndOperation *o, const OndHttpResponse *response, const OndRow *const *rows, int n,
+                               OndArena *arena, OndRowResult *results, int *strangers);
+/*
+ * Words for a refusal or failure as a whole: the body's "error" pointer, else a message found in usual places of a JSON body (message, error, error.message,
+ * detail, title, errors[0]…), else the first line of text (tags removed), else the status. At most n - 1 bytes, valid UTF-8, no control characters.
+ */
+extern void ond_connector_message(const OndOperation *o, const OndHttpResponse *response, char *out, size_t n);
+
+/*
+ * Parses destinations.auth: {"type": "bearer", "token": {"secret": "name"}} and so on for none, bearer (token, prefix), basic (username, password),
+ * header (headers: name -> reference), query (parameters: name -> reference). A reference is {"secret": …}, {"env": …} or {"file": …}.
+ * A literal credential is refused with a hint that names set_secret. NULL text: type none. NULL and err on error.
+ */
+extern OndAuth *ond_auth_parse(const char *text, size_t n, OndError *err);
+
+#endif
