@@ -1,0 +1,58 @@
+/*
+ * session.h - whose rights and settings a piece of SQL runs with. Two kinds, never mixed in one transaction of a worker:
+ *
+ *   ours    our own SQL about our own tables: user = the extension's owner, restricted operation, search_path = pg_catalog, pg_temp,
+ *           settings pinned. No user-defined code in reach.
+ *   owner   the model: user = the sync's owner, restricted operation, search_path of the model's creation, read only.
+ *
+ * In a worker each is a transaction of its own (ond_tx_*). In a backend (SQL-callable functions) the caller's transaction goes on and only identity and
+ * settings are switched (ond_our_begin/end); an error restores both by itself, as the (sub)transaction's abort does.
+ */
+#ifndef OND_CATALOG_SESSION_H
+#define OND_CATALOG_SESSION_H
+
+#include "postgres.h"
+#include "core/error.h"
+#include "utils/snapshot.h"
+
+/* Facts about the extension in this database; looked up once per transaction and checked again in each. */
+typedef struct OndExtension {
+  Oid extension;   /* pg_extension.oid */
+  Oid schema;      /* ondatra */
+  Oid owner;       /* of the extension: its tables' owner */
+  Oid syncs_relid; /* ondatra.all_syncs: the class of the run lock's tag */
+} OndExtension;
+
+/* NULL when the extension is not installed here (missing_ok) or an error with a hint. Needs a transaction. */
+extern const OndExtension *ond_extension(bool missing_ok);
+
+/* State to restore. */
+typedef struct OndScope {
+  Oid saved_user;
+  int saved_sec_context;
+  int guc_nest_level;
+  bool spi;
+} OndScope;
+
+/* Switches to "ours" inside a transaction and connects SPI (spi true). Nesting is fine. */
+extern void ond_our_begin(OndScope *scope, bool spi);
+extern void ond_our_end(OndScope *scope);
+
+/* Switches to "owner": user, restricted operation, search_path as given (a list as in the setting), settings pinned; read_only sets XactReadOnly. */
+extern void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi);
+extern void ond_owner_end(OndScope *scope);
+
+/* Worker: a whole transaction of our own, with SPI connected and a snapshot; ond_tx_commit ends it, with ond_tx_abort in a PG_CATCH. READ COMMITTED, synchronous_commit on. */
+extern void ond_tx_begin(void);
+extern void ond_tx_commit(void);
+extern void ond_tx_abort(void);
+
+/* SPI_execute_with_args with an error on failure; command is e.g. SPI_OK_SELECT. args as in SPI. Returns SPI_processed. */
+extern uint64 ond_spi(int expect, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
+/* Likewise, read only under the snapshot given (for what this transaction's own snapshot is too old to see). */
+extern uint64 ond_spi_snapshot(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, Snapshot snapshot);
+
+/* ereport(ERROR) from an OndError. */
+extern void ond_raise(const OndError *e) pg_attribute_noreturn();
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * model.h - what is read: the model's text, its columns, the key and the mapping. First step of a row's way.
+ */
+#ifndef OND_ENGINE_MODEL_H
+#define OND_ENGINE_MODEL_H
+
+#include "postgres.h"
+#include "catalog/sync.h"
+
+typedef struct OndModelColumn {
+  char *name;
+  Oid type;
+  int32 typmod;
+  Oid collation;
+} OndModelColumn;
+
+typedef struct OndModel {
+  char *query;                /* one SELECT, without a semicolon, to be put in parentheses on lines of its own */
+  char *display;              /* for messages: the relation's name or "the query" */
+  Oid relid;                  /* a relation, or InvalidOid */
+  int n_columns;
+  OndModelColumn *columns;
+} OndModel;
+
+/*
+ * Parses and analyses the model as the current user under the current search_path (call inside ond_owner_begin): a name of a table, view, materialized view or
+ * foreign table, or exactly one SELECT (or VALUES, TABLE, WITH … SELECT) without INTO or locking. Errors say what is wrong with it; hints name the columns.
+ */
+extern OndModel *ond_model_analyze(const char *text);
+
+/* The model's primary key columns (a table's), or an error that says to name the key. */
+extern char **ond_model_primary_key(const OndModel *model, int *n);
+
+/* The signature kept in all_syncs.columns: JSON text [{"name": "id", "type": "integer"}, …] of the columns the sync uses. */
+extern char *ond_model_signature(const OndModel *model, const OndSync *sync);
+
+/*
+ * Checks key, mapping, cursor column and the connector's templates against the model, as create_sync and each run do: unknown columns, key types that
+ * cannot be keys, mapping errors, modes the destination's object cannot do. Errors as in the tour: column "idd" of the key does not exist in model …
+ */
+extern void ond_sync_check(const OndSync *sync, const OndModel *model, const OndDestination *destination);
+
+/*
+ * The state table ondatra.state_<sync_id>: DDL, executed inside "ours". create records the dependency on the extension and gives the owner SELECT.
+ */
+extern void ond_state_table_create(const OndSync *sync, const OndModel *model);
+extern void ond_state_table_drop(int64 sync_id);
+extern char *ond_state_table_name(int64 sync_id);   /* quoted and qualified */
+
+#endif
