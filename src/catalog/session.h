@@ -42,6 +42,9 @@ extern void ond_our_end(OndScope *scope);
 extern void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi);
 extern void ond_owner_end(OndScope *scope);
 
+/* Pins what text forms of values depend on, for the caller's GUC nest level. */
+extern void ond_pin_text_settings(void);
+
 /* Worker: a whole transaction of our own, with SPI connected and a snapshot; ond_tx_commit ends it, with ond_tx_abort in a PG_CATCH. READ COMMITTED, synchronous_commit on. */
 extern void ond_tx_begin(void);
 extern void ond_tx_commit(void);

@@ -57,6 +57,7 @@ typedef struct OndSync {
   char *cursor_seen;
   TimestampTz cursor_seen_at; /* 0 when NULL */
   TimestampTz full_pass_at;   /* 0 when NULL */
+  char *options_json;         /* as stored: what `options` was parsed from */
 } OndSync;
 
 typedef struct OndDestination {
@@ -88,6 +89,7 @@ extern void ond_sync_options_parse(const char *json, OndMode mode, OndSyncOption
 extern OndMode ond_mode_parse(const char *text);   /* error 22023 with the valid ones */
 extern const char *ond_mode_name(OndMode mode);
 extern const char *ond_sync_state_name(OndSyncState s);
+extern OndSyncState ond_sync_state_parse(const char *text);
 
 /*
  * The run lock: a heavyweight lock on (database, all_syncs, sync_id), which user SQL can neither take nor release.
@@ -95,15 +97,46 @@ extern const char *ond_sync_state_name(OndSyncState s);
  */
 extern bool ond_run_lock_session(int64 sync_id);
 extern void ond_run_unlock_session(int64 sync_id);
-/* For edits: an error 55006 that names the running run and cancel_run when a run holds it. */
+/*
+ * For edits, inside "ours", till the end of the transaction: an error 55006 that names the run and cancel_run when a run holds it; another edit is
+ * waited for. Load the sync again afterwards: it may have changed, or be gone.
+ */
 extern void ond_run_lock_edit(const OndSync *sync);
-/* True when this transaction holds it (run_sync must refuse then). */
+/* Likewise, but never waits: false when somebody else has it. */
+extern bool ond_run_lock_try_edit(int64 sync_id);
+/* True when this process holds it (run_sync must refuse then). */
 extern bool ond_run_lock_is_mine(int64 sync_id);
 
-/* Moves a sync to another state with a reason (may be NULL): row, NOTIFY. The transition table is in catalog/lifecycle.c; an impossible one is an error that says why. */
-extern void ond_sync_set_state(int64 sync_id, OndSyncState to, const char *reason);
+/* What moves a sync from state to state; the table of transitions is in catalog/lifecycle.c. */
+typedef enum OndSyncEvent {
+  OND_EVENT_PAUSE,            /* by people */
+  OND_EVENT_RESUME,
+  OND_EVENT_ARCHIVE,
+  OND_EVENT_RESTORE,
+  OND_EVENT_RUN_DONE,         /* by runs: any end that is no reason to stop */
+  OND_EVENT_RUN_GOOD,         /* an end without failure */
+  OND_EVENT_RUN_STOP,         /* a failure that needs a person, or one too many */
+  OND_EVENT_CREDENTIAL        /* by set_secret */
+} OndSyncEvent;
 
-/* After a run: last_run_id, failures, next_run_at (first due time after now, anchored), state created -> active, error when failures reached error_after or `fatal`. Called in the run's last transaction. */
-extern void ond_sync_run_finished(const OndSync *sync, int64 run_id, bool failed, bool fatal, const char *reason);
+/*
+ * Applies an event of people or of set_secret: row (with next_run_at), NOTIFY. reason may be NULL. False: nothing to do, it was so already. An impossible
+ * one is an error 55000 that says why. Inside "ours"; the caller calls ond_wake_at_commit() when it returns true.
+ */
+extern bool ond_sync_event(int64 sync_id, OndSyncEvent event, const char *reason);
+
+/* The schedule was edited: anchor = now, next_run_at accordingly. Inside "ours". */
+extern void ond_sync_reschedule(int64 sync_id);
+
+/*
+ * After a run: last_run_id, failures, next_run_at (first due time after now, anchored), state created -> active, error when failures reached
+ * error_after or `fatal`; a good end also ends state error. Called in the run's last transaction. True when the state changed: then
+ * ond_notify_state() in a transaction after it.
+ */
+extern bool ond_sync_run_finished(const OndSync *sync, int64 run_id, bool failed, bool fatal, const char *reason);
+
+/* NOTIFY ondatra with ids and status only. Runs call them in a transaction of its own: a full notification queue must not cost them their records. */
+extern void ond_notify_state(int64 sync_id);
+extern void ond_notify_run(int64 run_id, int64 sync_id, const char *status);
 
 #endif

@@ -58,6 +58,7 @@ typedef struct OndKeyState {
   bool has_refused;
   OndHash refused;
   int64_t retry_at;        /* when has_refused: unix microseconds from which `refused` may go again; OND_NEVER */
+  int32_t attempts;        /* when has_refused: failed runs of `refused` */
   OndOp doubt_op;          /* OND_OP_NONE: not in doubt */
   OndHash doubt_hash;
   int64_t sent_at;         /* when in doubt: unix microseconds of the last sending */
@@ -126,13 +127,13 @@ typedef struct OndResolvePolicy {
   int64_t now;                 /* unix microseconds */
   bool hold_unknown;           /* on_unknown = hold */
   int max_attempts;            /* failed runs of one version before it waits for a person */
-  int attempts_before;         /* failed_rows.attempts of the open failed row for this version, else 0 */
   bool interrupted;            /* the run was stopped while this was in flight: doubt, but no failed row */
 } OndResolvePolicy;
 
 typedef struct OndResolution {
   OndKeyState after;           /* empty: remove the state row */
-  bool failed;                 /* upsert a failed row with the two values below */
+  bool failed;                 /* upsert a failed row with the values below */
+  OndOutcome failed_as;        /* its error class: a 5xx that must not be repeated is an unknown outcome */
   int attempts;
   int64_t next_attempt_at;     /* unix microseconds; OND_NEVER: waits for a person or a new version */
   bool closes_failure;         /* delete the key's failed row */
@@ -147,8 +148,9 @@ extern OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, Ond
                                         bool in_doubt, int64_t sent_at, const OndResolvePolicy *policy);
 
 /*
- * The crash rule. A window entry whose change_id the state row already carries was resolved; a delete whose row is gone was
- * accepted; everything else is in doubt now. True: `after` must be written. hold: on_unknown = hold marks it refused for ever.
+ * The crash rule. A window entry whose change_id the state row already carries was resolved (or is in doubt already: then only sent_at moves); a delete
+ * whose row is gone was accepted; everything else is in doubt now. True: `after` must be written. hold: on_unknown = hold marks it refused for ever.
+ * sent_at: when the process was known to be dead at the latest, so that nothing it sent can still overtake after in_doubt_wait.
  */
 extern bool ond_change_fold(const OndKeyState *before, OndOp op, OndHash hash, int64_t change_id, int64_t sent_at, bool hold,
                             OndKeyState *after);

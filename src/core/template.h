@@ -3,7 +3,7 @@
  *
  * Grammar: anything but "{{" is literal; "{{" name ( "|" filter )* "}}" is a reference. Blanks around
  * names and filters are ignored. A name is one or more characters other than { } | and may contain dots;
- * names with odd characters can be written in double quotes: {{"first name"}}. Expanded once: a value
+ * names with odd characters can be written in double quotes: {{"first name"}} (a quote inside is doubled). Expanded once: a value
  * that contains "{{" stays as it is. "{{" without "}}" is an error, as is an unknown filter.
  */
 #ifndef OND_CORE_TEMPLATE_H
@@ -31,6 +31,7 @@ typedef enum OndFilter {
 typedef struct OndTemplatePart {
   OndBytes literal;            /* when name.p == NULL */
   OndBytes name;               /* the reference, quotes removed */
+  bool quoted;                 /* it was written in quotes: {{"key"}} is a column of that name, never a word of the connector */
   int n_filters;
   OndFilter filters[OND_FILTERS_MAX];
   int slot;                    /* for the owner of the template: what the name was resolved to; -1 at first */

@@ -19,12 +19,12 @@ typedef struct OndUrl {
   bool https;
   char host[256];  /* lower case, brackets of an IPv6 literal removed */
   int port;        /* filled in from the scheme when absent */
-  OndBytes path;   /* into the input; empty: "" */
+  OndBytes path;   /* into the input: all after the authority, the query too; empty: "" */
 } OndUrl;
 
 /*
  * Splits and checks an absolute URL: http or https only, a host, no user:password@, no fragment, no control
- * characters or blanks. Errors say which rule.
+ * characters or blanks, no backslash, ASCII only. Errors say which rule. The host of an IPv6 literal is in canonical form.
  */
 extern bool ond_url_parse(const char *url, OndUrl *out, OndError *err);
 /* Same scheme, host and port. */

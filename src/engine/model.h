@@ -23,6 +23,8 @@ typedef struct OndModel {
 } OndModel;
 
 /*
+ * (These allocate in the current memory context: call them inside ond_owner_begin(…, spi = false), so that the result outlives the scope.)
+ *
  * Parses and analyses the model as the current user under the current search_path (call inside ond_owner_begin): a name of a table, view, materialized view or
  * foreign table, or exactly one SELECT (or VALUES, TABLE, WITH … SELECT) without INTO or locking. Errors say what is wrong with it; hints name the columns.
  */
@@ -31,20 +33,16 @@ extern OndModel *ond_model_analyze(const char *text);
 /* The model's primary key columns (a table's), or an error that says to name the key. */
 extern char **ond_model_primary_key(const OndModel *model, int *n);
 
-/* The signature kept in all_syncs.columns: JSON text [{"name": "id", "type": "integer"}, …] of the columns the sync uses. */
-extern char *ond_model_signature(const OndModel *model, const OndSync *sync);
+/* Number of a column, -1: none. */
+extern int ond_model_column(const OndModel *model, const char *name);
+/* "The model has the columns id, email, plan." */
+extern char *ond_model_columns_hint(const OndModel *model);
 
 /*
  * Checks key, mapping, cursor column and the connector's templates against the model, as create_sync and each run do: unknown columns, key types that
- * cannot be keys, mapping errors, modes the destination's object cannot do. Errors as in the tour: column "idd" of the key does not exist in model …
+ * cannot be keys, mapping errors, modes the destination's object cannot do, rights of the owner on what the model reads. Errors as in the tour: column "idd" of the key
+ * does not exist in model … Returns the signature for all_syncs.columns: JSON text [{"name": "id", "type": "integer"}, …] of the columns the sync uses.
  */
-extern void ond_sync_check(const OndSync *sync, const OndModel *model, const OndDestination *destination);
-
-/*
- * The state table ondatra.state_<sync_id>: DDL, executed inside "ours". create records the dependency on the extension and gives the owner SELECT.
- */
-extern void ond_state_table_create(const OndSync *sync, const OndModel *model);
-extern void ond_state_table_drop(int64 sync_id);
-extern char *ond_state_table_name(int64 sync_id);   /* quoted and qualified */
+extern char *ond_sync_check(const OndSync *sync, const OndModel *model, const OndDestination *destination);
 
 #endif

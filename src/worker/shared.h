@@ -29,10 +29,16 @@ extern void ond_budget_error(OndBudget *b, const char *words);   /* destination_
 /* --- waking, from backends ----------------------------------------------------------------------------------- */
 /* At commit of the current transaction: tell the launcher that something is due in this database. Safe to call many times. */
 extern void ond_wake_at_commit(void);
-/* Asks a running run to stop. False when no process has it. */
+/*
+ * Asks a running run to stop. False when no process has it. While the run reads its model its query is cancelled too (57014 in the worker, with
+ * host->cancelled() true); while it sends it sees host->cancelled() only, so that the answers that are in are still recorded.
+ */
 extern bool ond_cancel_run(Oid database, int64 run_id);
 /* The pid of the process that has this run / a run of this sync; 0: none. */
 extern int ond_run_pid(Oid database, int64 run_id);
 extern int ond_sync_pid(Oid database, int64 sync_id, int64 *run_id);
+
+/* True in a run worker: what a model or a finalize function calls there must not start or change syncs. */
+extern bool ond_in_run_worker(void);
 
 #endif

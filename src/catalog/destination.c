@@ -1,0 +1,141 @@
+/*
+ * destination.c - rows of all_destinations: loading and writing.
+ *
+ * Locks: whoever makes a sync use a destination holds its row FOR KEY SHARE till commit, edits and drops hold it FOR UPDATE. So a destination that is
+ * dropped has no user, though there are no foreign keys.
+ * Does not: look into auth and options (connector/ parses them).
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+
+#include "catalog/edit.h"
+#include "catalog/rows.h"
+#include "catalog/session.h"
+#include "catalog/sync.h"
+
+#define DESTINATION_SELECT                                                                                                               \
+  "SELECT destination_id, name, owner, connector, base_url, auth::text, options::text, version FROM ondatra.all_destinations WHERE "
+
+static OndDestination *load_where(const char *sql, Oid type, Datum value) {
+  MemoryContext caller = CurrentMemoryContext;
+  OndDestination *d = NULL;
+
+  if (ond_spi(SPI_OK_SELECT, sql, 1, &type, &value, NULL) > 0) {
+    d = MemoryContextAllocZero(caller, sizeof(*d));
+    d->destination_id = ond_row_int64(1);
+    d->name = ond_row_text(2, caller);
+    d->owner = ond_row_oid(3);
+    d->connector = ond_row_text(4, caller);
+    d->base_url = ond_row_text(5, caller);
+    d->auth = ond_row_text(6, caller);
+    d->options = ond_row_text(7, caller);
+    d->version = ond_row_int64(8);
+  }
+  MemoryContextSwitchTo(caller);
+  return d;
+}
+
+OndDestination *ond_destination_load(int64 destination_id) {
+  return load_where(DESTINATION_SELECT "destination_id OPERATOR(pg_catalog.=) $1", INT8OID, Int64GetDatum(destination_id));
+}
+
+OndDestination *ond_destination_by_name(const char *name, Oid role) {
+  OndDestination *d = load_where(DESTINATION_SELECT "name OPERATOR(pg_catalog.=) $1", TEXTOID, CStringGetTextDatum(name));
+
+  return d != NULL && has_privs_of_role(role, d->owner) ? d : NULL;
+}
+
+OndDestination *ond_destination_get(const char *name, Oid role) {
+  OndDestination *d = ond_destination_by_name(name, role);
+
+  if (d == NULL) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("destination \"%s\" does not exist", name),
+                    errhint("The view ondatra.destinations lists those that role \"%s\" may use; ondatra.create_destination() makes one.",
+                            GetUserNameFromId(role, false))));
+  }
+  return d;
+}
+
+int64 ond_destination_insert(const OndDestination *d) {
+  const char *sql = "INSERT INTO ondatra.all_destinations (name, owner, connector, base_url, auth, options) VALUES ($1, $2::oid::regrole, $3, $4, "
+                    "$5::json, $6::json) ON CONFLICT (name) DO NOTHING RETURNING destination_id";
+  Oid types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+  char nulls[7] = "      ";
+  MemoryContext caller = CurrentMemoryContext;
+  Datum values[6];
+  int64 id;
+
+  values[0] = CStringGetTextDatum(d->name);
+  values[1] = ObjectIdGetDatum(d->owner);
+  values[2] = CStringGetTextDatum(d->connector);
+  values[3] = ond_text_datum(d->base_url, &nulls[3]);
+  values[4] = ond_text_datum(d->auth, &nulls[4]);
+  values[5] = CStringGetTextDatum(d->options);
+  if (ond_spi(SPI_OK_INSERT_RETURNING, sql, 6, types, values, nulls) == 0) {
+    ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("destination \"%s\" already exists", d->name),
+                    errhint("Use ondatra.update_destination(), or another name.")));
+  }
+  id = ond_row_int64(1);
+  MemoryContextSwitchTo(caller);
+  return id;
+}
+
+void ond_destination_update(const OndDestination *d) {
+  const char *sql = "UPDATE ondatra.all_destinations SET connector = $2, base_url = $3, auth = $4::json, options = $5::json, version = version "
+                    "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE destination_id OPERATOR(pg_catalog.=) $1";
+  Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+  char nulls[6] = "     ";
+  MemoryContext caller = CurrentMemoryContext;
+  Datum values[5];
+
+  values[0] = Int64GetDatum(d->destination_id);
+  values[1] = CStringGetTextDatum(d->connector);
+  values[2] = ond_text_datum(d->base_url, &nulls[2]);
+  values[3] = ond_text_datum(d->auth, &nulls[3]);
+  values[4] = CStringGetTextDatum(d->options);
+  ond_spi(SPI_OK_UPDATE, sql, 5, types, values, nulls);
+  MemoryContextSwitchTo(caller);
+}
+
+void ond_destination_delete(int64 destination_id) {
+  Oid types[] = {INT8OID};
+  Datum values[] = {Int64GetDatum(destination_id)};
+  MemoryContext caller = CurrentMemoryContext;
+
+  ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+  MemoryContextSwitchTo(caller);
+}
+
+bool ond_destination_lock(int64 destination_id, bool exclusive) {
+  const char *sql = exclusive
+                        ? "SELECT 1 FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1 FOR UPDATE"
+                        : "SELECT 1 FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE";
+  Oid types[] = {INT8OID};
+  Datum values[] = {Int64GetDatum(destination_id)};
+  MemoryContext caller = CurrentMemoryContext;
+  bool found = ond_spi(SPI_OK_SELECT, sql, 1, types, values, NULL) > 0;
+
+  MemoryContextSwitchTo(caller);
+  return found;
+}
+
+int64 *ond_destination_syncs(int64 destination_id, int *n) {
+  Oid types[] = {INT8OID};
+  Datum values[] = {Int64GetDatum(destination_id)};
+  MemoryContext caller = CurrentMemoryContext;
+  int64 *ids;
+
+  *n = (int)ond_spi(SPI_OK_SELECT, "SELECT sync_id FROM ondatra.all_syncs WHERE destination_id OPERATOR(pg_catalog.=) $1 ORDER BY sync_id", 1,
+                    types, values, NULL);
+  ids = MemoryContextAlloc(caller, sizeof(int64) * Max(*n, 1));
+  for (int i = 0; i < *n; i++) {
+    bool isnull;
+
+    ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+  }
+  MemoryContextSwitchTo(caller);
+  return ids;
+}

@@ -1,0 +1,57 @@
+/*
+ * edit.h - writing secrets, destinations and syncs: the SQL behind the editing functions of api/.
+ *
+ * All are called inside "ours" (session.h). Who may do it was checked by the caller; here are uniqueness, order of locks and what belongs together.
+ */
+#ifndef OND_CATALOG_EDIT_H
+#define OND_CATALOG_EDIT_H
+
+#include "postgres.h"
+#include "catalog/sync.h"
+#include "utils/jsonb.h"
+
+/* Names of secrets, destinations and syncs: 1 to 63 characters, no control characters; an error 42602 names the kind ("sync"). */
+extern void ond_name_check(const char *kind, const char *name);
+
+/* JSON merge patch (RFC 7396); both are objects. In the current memory context. */
+extern Jsonb *ond_jsonb_merge_patch(Jsonb *target, Jsonb *patch);
+
+/* --- secrets --- */
+/* Encrypts and stores the value (UTF-8), in place of an older one. */
+extern void ond_secret_set(Oid owner, const char *name, const char *value, size_t n);
+/* False: the owner has none of that name. */
+extern bool ond_secret_drop(Oid owner, const char *name);
+extern bool ond_secret_exists(Oid owner, const char *name);
+/* Syncs in state error whose last run stopped for credentials (error_code of class 28) and whose destination refers to this secret go on. How many. */
+extern int ond_secret_release(Oid owner, const char *name);
+/* Names of the owner's destinations that refer to the secret, as a list for a message; NULL: none. */
+extern char *ond_secret_users(Oid owner, const char *name);
+
+/* --- destinations --- */
+/* Of d all but its number and version; error 42710 when the name is taken. */
+extern int64 ond_destination_insert(const OndDestination *d);
+/* Writes connector, base_url, auth, options; counts the version. */
+extern void ond_destination_update(const OndDestination *d);
+extern void ond_destination_delete(int64 destination_id);
+/*
+ * Locks the row till the end of the transaction: shared for syncs that come to use it, exclusive for edits and drops. False: it is gone.
+ */
+extern bool ond_destination_lock(int64 destination_id, bool exclusive);
+/* Numbers of the syncs that use it, in order; a palloc'd array. */
+extern int64 *ond_destination_syncs(int64 destination_id, int *n);
+
+/* --- syncs --- */
+/* Of s what the user said, columns and hash_seed (sync_id is filled in); error 42710 when the name is taken. state_reason: for a paused one. */
+extern void ond_sync_insert(OndSync *s, bool paused);
+/* Writes what the user said and columns; counts the version. */
+extern void ond_sync_update(const OndSync *s);
+/* The row and what belongs to it; unfinished runs end as cancelled, finished ones stay as history. Not the state table. */
+extern void ond_sync_delete(int64 sync_id);
+/* Rows in the state table, or a send window of a run that died: something was delivered, or may have been. */
+extern bool ond_sync_has_delivered(int64 sync_id);
+/* Empties the state table; failed rows, send windows and cursor go with it. */
+extern void ond_sync_forget(int64 sync_id);
+/* resend_sync: the next complete run sends every row. */
+extern void ond_sync_resend(int64 sync_id);
+
+#endif

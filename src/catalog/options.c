@@ -1,0 +1,288 @@
+/*
+ * options.c - `options` of a sync: one table of what there is, with kinds and ranges.
+ *
+ * An unknown member, a wrong type and a value out of range are errors 22023 whose hint says what is valid. What depends on the model (does the cursor column
+ * exist?) is checked by the engine.
+ *
+ * Durations are texts ('30 seconds', '500ms'); the two time-outs may also be numbers, milliseconds like the server's settings of that kind.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+
+#include "catalog/session.h"
+#include "catalog/sync.h"
+
+#define MAX_ATTEMPTS_DEFAULT 10
+#define ERROR_AFTER_DEFAULT  5
+
+typedef enum Kind {
+  KIND_INT,
+  KIND_WAIT,        /* duration, microseconds, 0 allowed */
+  KIND_EVERY,       /* duration, microseconds, more than 0 */
+  KIND_TIMEOUT,     /* duration or milliseconds; 0: none */
+  KIND_TEXT,
+  KIND_TEXT_NUMBER, /* text or number, kept as text */
+  KIND_RATE,
+  KIND_ON_LEAVE,
+  KIND_ON_UNKNOWN
+} Kind;
+
+typedef struct Option {
+  const char *name;
+  Kind kind;
+  size_t offset;
+  int min, max; /* KIND_INT */
+} Option;
+
+#define FIELD(f) offsetof(OndSyncOptions, f)
+
+static const Option options_table[] = {
+    {"batch_size", KIND_INT, FIELD(batch_size), 1, 100000},
+    {"concurrency", KIND_INT, FIELD(concurrency), 1, 1000},
+    {"rate_limit", KIND_RATE, FIELD(rate_limit), 0, 0},
+    {"on_leave", KIND_ON_LEAVE, FIELD(on_leave), 0, 0},
+    {"on_unknown", KIND_ON_UNKNOWN, 0, 0, 0},
+    {"in_doubt_wait", KIND_WAIT, FIELD(in_doubt_wait_us), 0, 0},
+    {"max_attempts", KIND_INT, FIELD(max_attempts), 1, 1000},
+    {"error_after", KIND_INT, FIELD(error_after), 1, 10000},
+    {"cursor_column", KIND_TEXT, FIELD(cursor_column), 0, 0},
+    {"cursor_overlap", KIND_TEXT_NUMBER, FIELD(cursor_overlap), 0, 0},
+    {"full_every", KIND_EVERY, FIELD(full_every_us), 0, 0},
+    {"statement_timeout", KIND_TIMEOUT, FIELD(statement_timeout_ms), 0, 0},
+    {"run_timeout", KIND_TIMEOUT, FIELD(run_timeout_ms), 0, 0},
+};
+
+static const Option *find_option(const char *name) {
+  for (int i = 0; i < lengthof(options_table); i++) {
+    if (strcmp(options_table[i].name, name) == 0) {
+      return &options_table[i];
+    }
+  }
+  return NULL;
+}
+
+static void refuse_unknown(const char *name) pg_attribute_noreturn();
+static void refuse_unknown(const char *name) {
+  StringInfoData names;
+
+  initStringInfo(&names);
+  for (int i = 0; i < lengthof(options_table); i++) {
+    appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", options_table[i].name);
+  }
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown option \"%s\" of a sync", name),
+                  errhint("Valid options are %s.", names.data)));
+}
+
+/* A scalar as it was written; an array or object as its JSON. */
+static char *value_text(const JsonbValue *v) {
+  switch (v->type) {
+    case jbvString: return pnstrdup(v->val.string.val, v->val.string.len);
+    case jbvNumeric: return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
+    case jbvBool: return pstrdup(v->val.boolean ? "true" : "false");
+    case jbvBinary: return JsonbToCString(NULL, v->val.binary.data, v->val.binary.len);
+    default: return pstrdup("null");
+  }
+}
+
+static void refuse_value(const Option *o, const JsonbValue *v, const char *hint) pg_attribute_noreturn();
+static void refuse_value(const Option *o, const JsonbValue *v, const char *hint) {
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\": %s", o->name, value_text(v)),
+                  errhint("%s", hint)));
+}
+
+static int read_int(const Option *o, const JsonbValue *v) {
+  char *end = NULL;
+  long n = 0;
+
+  if (v->type == jbvNumeric) {
+    char *text = value_text(v);
+
+    errno = 0;
+    n = strtol(text, &end, 10);
+    if (errno != 0) {
+      end = NULL;
+    }
+  }
+  if (end == NULL || *end != '\0' || n < o->min || n > o->max) {
+    refuse_value(o, v, psprintf("Use a whole number from %d to %d.", o->min, o->max));
+  }
+  return (int)n;
+}
+
+/* Microseconds, or -1. Words first ('15 minutes'), then the form of the server's settings ('500ms'). */
+static int64 read_duration(const JsonbValue *v, bool number_is_ms) {
+  OndSchedule s;
+  OndError ignored;
+  int ms;
+
+  if (v->type != jbvString && !(number_is_ms && v->type == jbvNumeric)) {
+    return -1;
+  }
+  if (v->type == jbvString && ond_schedule_parse(value_text(v), &s, &ignored) && s.kind == OND_SCHEDULE_INTERVAL) {
+    return s.months == 0 ? s.us : -1;
+  }
+  if (!parse_int(value_text(v), &ms, GUC_UNIT_MS, NULL) || ms < 0) {
+    return -1;
+  }
+  return (int64)ms * 1000;
+}
+
+static int64 read_wait(const Option *o, const JsonbValue *v) {
+  int64 us = read_duration(v, false);
+
+  if (us < 0 || (us == 0 && o->kind == KIND_EVERY)) {
+    refuse_value(o, v, "Use a duration such as '30 seconds', '15 minutes' or '1 day'.");
+  }
+  return us;
+}
+
+static int read_timeout_ms(const Option *o, const JsonbValue *v) {
+  int64 us = read_duration(v, true);
+
+  if (us < 0 || us / 1000 > INT_MAX) {
+    refuse_value(o, v, "Use a duration such as '30 seconds' or '15 minutes', or a number of milliseconds; 0 means no limit.");
+  }
+  return (int)(us / 1000);
+}
+
+static char *read_text(const Option *o, const JsonbValue *v) {
+  if (v->type != jbvString && !(o->kind == KIND_TEXT_NUMBER && v->type == jbvNumeric)) {
+    refuse_value(o, v, o->kind == KIND_TEXT ? "Use a text." : "Use a text such as '5 minutes', or a number.");
+  }
+  if (v->type == jbvString && v->val.string.len == 0) {
+    refuse_value(o, v, "It must not be empty; null removes the option.");
+  }
+  return value_text(v);
+}
+
+static void add_rate(const Option *o, const JsonbValue *v, OndRateGroup *group) {
+  OndError err;
+
+  if (v->type != jbvString || group->n == OND_RATE_WINDOWS_MAX) {
+    refuse_value(o, v, psprintf("Use a text such as \"100/10s\", or a list of up to %d of them.", OND_RATE_WINDOWS_MAX));
+  }
+  if (!ond_rate_limit_parse(value_text(v), &group->limits[group->n], &err)) {
+    ond_raise(&err);
+  }
+  group->n++;
+}
+
+static void read_rate(const Option *o, const JsonbValue *v, OndRateGroup *group) {
+  strlcpy(group->name, "default", sizeof(group->name));
+  if (v->type == jbvBinary && JsonContainerIsArray(v->val.binary.data)) {
+    JsonbIterator *it = JsonbIteratorInit(v->val.binary.data);
+    JsonbValue item;
+    JsonbIteratorToken token;
+
+    while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE) {
+      if (token == WJB_ELEM) {
+        add_rate(o, &item, group);
+      }
+    }
+  } else {
+    add_rate(o, v, group);
+  }
+}
+
+static bool is_word(const JsonbValue *v, const char *word) {
+  return v->type == jbvString && v->val.string.len == (int)strlen(word) && memcmp(v->val.string.val, word, v->val.string.len) == 0;
+}
+
+static void read_on_leave(const Option *o, const JsonbValue *v, OndMode mode, OndSyncOptions *out) {
+  if (mode == OND_MODE_MIRROR) {
+    if (!is_word(v, "delete")) {
+      refuse_value(o, v, "Mode mirror deletes what leaves the model; use mode upsert to keep it there.");
+    }
+  } else if (is_word(v, "keep")) {
+    out->on_leave = OND_LEAVE_KEEP;
+  } else if (is_word(v, "forget")) {
+    out->on_leave = OND_LEAVE_FORGET;
+  } else if (is_word(v, "delete")) {
+    refuse_value(o, v, "Only mode mirror deletes; the other modes take keep or forget.");
+  } else {
+    refuse_value(o, v, "Use keep or forget; in mode mirror it is delete.");
+  }
+}
+
+static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndSyncOptions *out) {
+  char *field = (char *)out + o->offset;
+
+  switch (o->kind) {
+    case KIND_INT: *(int *)field = read_int(o, v); break;
+    case KIND_WAIT:
+    case KIND_EVERY: *(int64 *)field = read_wait(o, v); break;
+    case KIND_TIMEOUT: *(int *)field = read_timeout_ms(o, v); break;
+    case KIND_TEXT:
+    case KIND_TEXT_NUMBER: *(char **)field = read_text(o, v); break;
+    case KIND_RATE: read_rate(o, v, (OndRateGroup *)field); break;
+    case KIND_ON_LEAVE: read_on_leave(o, v, mode, out); break;
+    case KIND_ON_UNKNOWN:
+      if (!is_word(v, "hold") && !is_word(v, "resend")) {
+        refuse_value(o, v, "Use resend or hold.");
+      }
+      out->on_unknown_given = true;
+      out->on_unknown_hold = is_word(v, "hold");
+      break;
+  }
+}
+
+static void set_defaults(OndMode mode, OndSyncOptions *out) {
+  memset(out, 0, sizeof(*out));
+  out->batch_size = -1;
+  out->concurrency = -1;
+  out->on_leave = mode == OND_MODE_MIRROR ? OND_LEAVE_DELETE : OND_LEAVE_KEEP;
+  out->in_doubt_wait_us = -1;
+  out->max_attempts = MAX_ATTEMPTS_DEFAULT;
+  out->error_after = ERROR_AFTER_DEFAULT;
+  out->full_every_us = -1;
+}
+
+/* Options that only mean something together. */
+static void check_together(OndMode mode, const OndSyncOptions *out) {
+  const char *needs_cursor = out->cursor_overlap != NULL ? "cursor_overlap" : out->full_every_us >= 0 ? "full_every" : NULL;
+
+  if (out->cursor_column == NULL && needs_cursor != NULL) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" needs option \"cursor_column\"", needs_cursor),
+                    errhint("Name the column that tells what is new, such as {\"cursor_column\": \"updated_at\"}.")));
+  }
+  if (out->cursor_column != NULL && mode == OND_MODE_REPLACE) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"cursor_column\" does not go with mode replace"),
+                    errdetail("Mode replace sends the whole model in every run."), errhint("Remove the option, or use mode upsert or append.")));
+  }
+}
+
+void ond_sync_options_parse(const char *json, OndMode mode, OndSyncOptions *out) {
+  Jsonb *document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
+  JsonbIterator *it;
+  JsonbValue v;
+  JsonbIteratorToken token;
+  const Option *option = NULL;
+
+  set_defaults(mode, out);
+  if (!JB_ROOT_IS_OBJECT(document)) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
+                    errhint("Use a form such as {\"batch_size\": 100}.")));
+  }
+  it = JsonbIteratorInit(&document->root);
+  (void)JsonbIteratorNext(&it, &v, true);
+  while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE) {
+    if (token == WJB_KEY) {
+      char *name = value_text(&v);
+
+      option = find_option(name);
+      if (option == NULL) {
+        refuse_unknown(name);
+      }
+    } else if (token == WJB_VALUE) {
+      read_option(option, &v, mode, out);
+    }
+  }
+  check_together(mode, out);
+}

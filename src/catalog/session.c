@@ -1,0 +1,205 @@
+/*
+ * session.c - switching identity and settings, the one place where it is done.
+ *
+ * Owns: the list of settings that are pinned for our own SQL and for the model.
+ * Invariants: no user-defined code runs while the user is the extension's owner (the search_path is pg_catalog, pg_temp; triggers are off by
+ * session_replication_role; restricted operation refuses SET ROLE and deferred triggers); what a model sets is undone with its nest level.
+ * Does not: look at our tables (catalog/sync.c and others do).
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/session.h"
+
+typedef struct Setting {
+  const char *name;
+  const char *value;
+} Setting;
+
+/* What text forms depend on, and what could make parsing or waiting differ: the same for our SQL and for models. */
+static const Setting common_settings[] = {
+  {"DateStyle", "ISO, YMD"},
+  {"IntervalStyle", "iso_8601"},
+  {"TimeZone", "UTC"},
+  {"extra_float_digits", "1"},
+  {"bytea_output", "hex"},
+  {"standard_conforming_strings", "on"},
+  {"backslash_quote", "safe_encoding"},
+  {"transform_null_equals", "off"},
+  {"array_nulls", "on"},
+  {"quote_all_identifiers", "off"},
+  {"xmlbinary", "base64"},
+  {"row_security", "on"},
+  {NULL, NULL},
+};
+
+static const Setting our_settings[] = {
+  {"search_path", "pg_catalog, pg_temp"},
+  {"session_replication_role", "replica"},
+  {"lock_timeout", "0"},
+  {"jit", "off"},
+  {"default_table_access_method", "heap"},
+  {"default_tablespace", ""},
+  {"check_function_bodies", "off"},
+  {NULL, NULL},
+};
+
+static void pin(const char *name, const char *value) {
+  (void)set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void pin_all(const Setting *settings) {
+  for (; settings->name != NULL; settings++)
+    pin(settings->name, settings->value);
+}
+
+void ond_pin_text_settings(void) {
+  pin_all(common_settings);
+}
+
+static bool read_extension(OndExtension *out) {
+  Relation rel = table_open(ExtensionRelationId, AccessShareLock);
+  ScanKeyData key[1];
+  SysScanDesc scan;
+  HeapTuple tuple;
+  bool found;
+
+  ScanKeyInit(&key[0], Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("ondatra"));
+  scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, key);
+  tuple = systable_getnext(scan);
+  found = HeapTupleIsValid(tuple);
+  if (found) {
+    Form_pg_extension form = (Form_pg_extension)GETSTRUCT(tuple);
+
+    out->extension = form->oid;
+    out->schema = form->extnamespace;
+    out->owner = form->extowner;
+  }
+  systable_endscan(scan);
+  table_close(rel, AccessShareLock);
+  return found;
+}
+
+const OndExtension *ond_extension(bool missing_ok) {
+  static OndExtension extension;
+  bool found = read_extension(&extension);
+
+  if (found)
+    extension.syncs_relid = get_relname_relid("all_syncs", extension.schema);
+  if (found && OidIsValid(extension.syncs_relid))
+    return &extension;
+  if (missing_ok)
+    return NULL;
+  ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"ondatra\" is not installed in this database"),
+                  errhint("CREATE EXTENSION ondatra;")));
+}
+
+void ond_our_begin(OndScope *scope, bool spi) {
+  const OndExtension *extension = ond_extension(false);
+
+  GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
+  scope->guc_nest_level = NewGUCNestLevel();
+  scope->spi = spi;
+  SetUserIdAndSecContext(extension->owner,
+                         scope->saved_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+  pin_all(common_settings);
+  pin_all(our_settings);
+  if (spi && SPI_connect() != SPI_OK_CONNECT)
+    elog(ERROR, "SPI_connect failed");
+}
+
+void ond_our_end(OndScope *scope) {
+  if (scope->spi)
+    SPI_finish();
+  AtEOXact_GUC(false, scope->guc_nest_level);
+  SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);
+}
+
+void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi) {
+  GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
+  scope->guc_nest_level = NewGUCNestLevel();
+  scope->spi = spi;
+  SetUserIdAndSecContext(owner, scope->saved_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+  pin_all(common_settings);
+  pin("search_path", search_path);
+  pin("transaction_read_only", "on");
+  if (spi && SPI_connect() != SPI_OK_CONNECT)
+    elog(ERROR, "SPI_connect failed");
+}
+
+void ond_owner_end(OndScope *scope) {
+  /* false: what the model's functions set is undone, session-wide settings included */
+  ond_our_end(scope);
+}
+
+static OndScope tx_scope;
+
+void ond_tx_begin(void) {
+  SetCurrentStatementStartTimestamp();
+  StartTransactionCommand();
+  XactIsoLevel = XACT_READ_COMMITTED;
+  XactReadOnly = false;
+  XactDeferrable = false;
+  PushActiveSnapshot(GetTransactionSnapshot());
+  ond_our_begin(&tx_scope, true);
+  pin("synchronous_commit", "on");
+}
+
+void ond_tx_commit(void) {
+  SPI_finish();
+  PopActiveSnapshot();
+  /* settings and user stay ours until the commit record is written: synchronous_commit counts, and nothing else runs in between */
+  CommitTransactionCommand();
+  SetUserIdAndSecContext(tx_scope.saved_user, tx_scope.saved_sec_context);
+  pgstat_report_stat(true);
+}
+
+void ond_tx_abort(void) {
+  AbortCurrentTransaction();
+}
+
+uint64 ond_spi(int expect, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls) {
+  int rc = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
+
+  if (rc != expect)
+    elog(ERROR, "unexpected SPI result %s of: %s", SPI_result_code_string(rc), sql);
+  return SPI_processed;
+}
+
+uint64 ond_spi_snapshot(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, Snapshot snapshot) {
+  int rc;
+
+  PushActiveSnapshot(snapshot);
+  rc = SPI_execute_with_args(sql, nargs, types, values, nulls, true, 0);
+  PopActiveSnapshot();
+  if (rc != SPI_OK_SELECT)
+    elog(ERROR, "unexpected SPI result %s of: %s", SPI_result_code_string(rc), sql);
+  return SPI_processed;
+}
+
+void ond_raise(const OndError *e) {
+  int code = ERRCODE_INVALID_PARAMETER_VALUE;
+
+  if (strlen(e->sqlstate) == 5)
+    code = MAKE_SQLSTATE(e->sqlstate[0], e->sqlstate[1], e->sqlstate[2], e->sqlstate[3], e->sqlstate[4]);
+  ereport(ERROR, (errcode(code), errmsg("%s", e->message),
+                  e->pointer[0] != '\0' && e->detail[0] != '\0' ? errdetail("At %s: %s", e->pointer, e->detail)
+                  : e->pointer[0] != '\0'                       ? errdetail("At %s.", e->pointer)
+                  : e->detail[0] != '\0'                        ? errdetail("%s", e->detail)
+                                                                : 0,
+                  e->hint[0] != '\0' ? errhint("%s", e->hint) : 0));
+}

@@ -1,0 +1,84 @@
+/*
+ * settings.c - the settings ondatra.*, with their units and ranges.
+ *
+ * Invariant: all are defined also where the library is not preloaded (a session that calls one of our functions there sees them, and pg_dump
+ * output that names them loads); settings of the postmaster can only be fixed at its start, so there they are ordinary ones without effect.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "catalog/settings.h"
+
+#define MAX_WORKERS_MAX      256
+#define MAX_DESTINATIONS_MAX 10000
+
+bool ond_setting_enabled = true;
+int ond_setting_max_workers = 8;
+int ond_setting_max_destinations = 128;
+int ond_setting_work_mem_kb = 256 * 1024;
+char *ond_setting_allowed_hosts = "";
+char *ond_setting_secret_env = "";
+char *ond_setting_secret_dir = "";
+char *ond_setting_key_file = "";
+bool ond_setting_allow_superuser_owner = true;
+int ond_setting_run_retention_min = 30 * 24 * 60;
+int ond_setting_max_response_size_kb = 64 * 1024;
+char *ond_setting_ca_file = "";
+
+static void define_processes(void) {
+  /* A variable of the postmaster cannot be made later; without preloading nothing reads them. */
+  GucContext fixed = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+  DefineCustomBoolVariable("ondatra.enabled", "Runs syncs.",
+                           "Off is the emergency brake: no run starts, and running ones stop within a second as if they were cancelled.",
+                           &ond_setting_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+  DefineCustomIntVariable("ondatra.max_workers", "Sets how many runs may go on at once in the whole server.",
+                          "Each takes one of max_worker_processes.", &ond_setting_max_workers, 8, 1, MAX_WORKERS_MAX, fixed, 0, NULL, NULL,
+                          NULL);
+  DefineCustomIntVariable("ondatra.max_destinations", "Sets how many destinations may be in use at once in the whole server.",
+                          "A destination is in use while runs send to it, and until its rate limits have forgotten them.",
+                          &ond_setting_max_destinations, 128, 1, MAX_DESTINATIONS_MAX, fixed, 0, NULL, NULL, NULL);
+  DefineCustomIntVariable("ondatra.work_mem", "Sets the memory that a run may use to compare the model with what was delivered.",
+                          "What needs more is written to temporary files. ALTER ROLE ... SET gives a sync's owner a value of its own.",
+                          &ond_setting_work_mem_kb, 256 * 1024, 64, MAX_KILOBYTES, PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
+  DefineCustomIntVariable("ondatra.run_retention", "Sets how long finished runs stay in ondatra.sync_runs.",
+                          "The last run of each sync always stays; -1 keeps all.", &ond_setting_run_retention_min, 30 * 24 * 60, -1,
+                          INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+}
+
+static void define_network(void) {
+  DefineCustomStringVariable("ondatra.allowed_hosts", "Lists hosts in loopback and private networks that destinations may name.",
+                             "Names and addresses, separated by commas; link-local and other special addresses stay refused.",
+                             &ond_setting_allowed_hosts, "", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
+  DefineCustomStringVariable("ondatra.ca_file", "Names a file of certificates (PEM) that destinations' servers are checked against.",
+                             "Empty: the certificates of the system.", &ond_setting_ca_file, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+  DefineCustomIntVariable("ondatra.max_response_size", "Sets the largest response that is read from a destination.",
+                          "Counted after decompression; a larger one is an error of its request.", &ond_setting_max_response_size_kb,
+                          64 * 1024, 64, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
+static void define_rights(void) {
+  DefineCustomStringVariable("ondatra.secret_env", "Lists environment variables of the server that destinations may use as secrets.",
+                             "Entries variable=role@host, separated by commas.", &ond_setting_secret_env, "", PGC_SIGHUP,
+                             GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+  DefineCustomStringVariable("ondatra.secret_dir", "Lists files of the server that destinations may use as secrets.",
+                             "Entries file=role@host, separated by commas.", &ond_setting_secret_dir, "", PGC_SIGHUP,
+                             GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+  DefineCustomStringVariable("ondatra.key_file", "Names the file with the key that stored secrets are encrypted with.",
+                             "Empty: ondatra.key in the data directory, made at first use.", &ond_setting_key_file, "", PGC_SIGHUP,
+                             GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+  DefineCustomBoolVariable("ondatra.allow_superuser_owner", "Lets superusers own syncs.",
+                           "Code that such a sync's model reaches runs as superuser.", &ond_setting_allow_superuser_owner, true, PGC_SIGHUP,
+                           0, NULL, NULL, NULL);
+}
+
+void ond_settings_define(void) {
+  define_processes();
+  define_network();
+  define_rights();
+  MarkGUCPrefixReserved("ondatra");
+}

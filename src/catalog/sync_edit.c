@@ -1,0 +1,144 @@
+/*
+ * sync_edit.c - rows of all_syncs and what belongs to them: writing.
+ *
+ * There are no foreign keys: what belongs to a sync (requests, failed rows, send windows, unfinished runs, the state table) is dealt with here. Edits of a sync
+ * that exists hold its run lock, so no run of it is going on. Does not: make or drop state tables (engine/model.h), move states (lifecycle.c).
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+
+#include "catalog/edit.h"
+#include "catalog/rows.h"
+#include "catalog/session.h"
+#include "catalog/sync.h"
+
+static Datum key_datum(const OndSync *s) {
+  Datum *elements = palloc(sizeof(Datum) * Max(s->n_keys, 1));
+
+  for (int i = 0; i < s->n_keys; i++) {
+    elements[i] = CStringGetTextDatum(s->keys[i]);
+  }
+  return PointerGetDatum(construct_array(elements, s->n_keys, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* What the user said, and the columns: arguments $2 to $11 of insert and update. */
+#define SAID 10
+
+static void said_types(Oid *types) {
+  static const Oid said[SAID] = {TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+
+  memcpy(types, said, sizeof(said));
+}
+
+static void said_values(const OndSync *s, Datum *values, char *nulls) {
+  values[0] = CStringGetTextDatum(s->model);
+  values[1] = CStringGetTextDatum(s->model_search_path);
+  values[2] = Int64GetDatum(s->destination_id);
+  values[3] = ond_text_datum(s->object, &nulls[3]);
+  values[4] = key_datum(s);
+  values[5] = CStringGetTextDatum(ond_mode_name(s->mode));
+  values[6] = ond_text_datum(s->mapping, &nulls[6]);
+  values[7] = ond_text_datum(s->schedule, &nulls[7]);
+  values[8] = CStringGetTextDatum(s->options_json);
+  values[9] = CStringGetTextDatum(s->columns);
+}
+
+void ond_sync_insert(OndSync *s, bool paused) {
+  const char *sql = "INSERT INTO ondatra.all_syncs (name, model, model_search_path, destination_id, object, key, mode, mapping, schedule, "
+                    "options, columns, owner, hash_seed, state, state_reason, next_run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, "
+                    "$9, $10::jsonb, $11::json, $12::oid::regrole, $13, CASE WHEN $14 THEN 'paused' ELSE 'created' END, "
+                    "CASE WHEN $14 THEN 'created paused' END, CASE WHEN $9 IS NOT NULL AND NOT $14 THEN pg_catalog.now() END) "
+                    "ON CONFLICT (name) DO NOTHING RETURNING sync_id";
+  Oid types[4 + SAID] = {TEXTOID};
+  Datum values[4 + SAID];
+  char nulls[4 + SAID + 1];
+  MemoryContext caller = CurrentMemoryContext;
+  bytea *seed = palloc(VARHDRSZ + sizeof(s->hash_seed));
+
+  SET_VARSIZE(seed, VARHDRSZ + sizeof(s->hash_seed));
+  memcpy(VARDATA(seed), s->hash_seed, sizeof(s->hash_seed));
+  memset(nulls, ' ', sizeof(nulls));
+  values[0] = CStringGetTextDatum(s->name);
+  said_types(types + 1);
+  said_values(s, values + 1, nulls + 1);
+  types[1 + SAID] = OIDOID;
+  values[1 + SAID] = ObjectIdGetDatum(s->owner);
+  types[2 + SAID] = BYTEAOID;
+  values[2 + SAID] = PointerGetDatum(seed);
+  types[3 + SAID] = BOOLOID;
+  values[3 + SAID] = BoolGetDatum(paused);
+  if (ond_spi(SPI_OK_INSERT_RETURNING, sql, 4 + SAID, types, values, nulls) == 0) {
+    ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("sync \"%s\" already exists", s->name),
+                    errhint("Use ondatra.update_sync(), or another name.")));
+  }
+  s->sync_id = ond_row_int64(1);
+  MemoryContextSwitchTo(caller);
+}
+
+void ond_sync_update(const OndSync *s) {
+  const char *sql = "UPDATE ondatra.all_syncs SET model = $2, model_search_path = $3, destination_id = $4, object = $5, key = $6, mode = $7, "
+                    "mapping = $8::json, schedule = $9, options = $10::jsonb, columns = $11::json, version = version "
+                    "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE sync_id OPERATOR(pg_catalog.=) $1";
+  Oid types[1 + SAID] = {INT8OID};
+  Datum values[1 + SAID];
+  char nulls[1 + SAID + 1];
+  MemoryContext caller = CurrentMemoryContext;
+
+  memset(nulls, ' ', sizeof(nulls));
+  values[0] = Int64GetDatum(s->sync_id);
+  said_types(types + 1);
+  said_values(s, values + 1, nulls + 1);
+  ond_spi(SPI_OK_UPDATE, sql, 1 + SAID, types, values, nulls);
+  MemoryContextSwitchTo(caller);
+}
+
+/* Statements about one sync; $1 is its number. */
+static void run_for(int64 sync_id, int expect, const char *sql) {
+  Oid types[] = {INT8OID};
+  Datum values[] = {Int64GetDatum(sync_id)};
+  MemoryContext caller = CurrentMemoryContext;
+
+  ond_spi(expect, sql, 1, types, values, NULL);
+  MemoryContextSwitchTo(caller);
+}
+
+void ond_sync_delete(int64 sync_id) {
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_UPDATE,
+          "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_message = 'the sync was dropped' "
+          "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1");
+}
+
+bool ond_sync_has_delivered(int64 sync_id) {
+  MemoryContext caller = CurrentMemoryContext;
+  bool delivered;
+
+  ond_spi(SPI_OK_SELECT, psprintf("SELECT EXISTS (SELECT FROM ondatra.state_%lld) OR EXISTS (SELECT FROM ondatra.send_windows WHERE sync_id "
+                                   "OPERATOR(pg_catalog.=) %lld)",
+                                   (long long)sync_id, (long long)sync_id),
+          0, NULL, NULL, NULL);
+  delivered = ond_row_bool(1);
+  MemoryContextSwitchTo(caller);
+  return delivered;
+}
+
+void ond_sync_forget(int64 sync_id) {
+  MemoryContext caller = CurrentMemoryContext;
+
+  ond_spi(SPI_OK_UTILITY, psprintf("TRUNCATE ondatra.state_%lld", (long long)sync_id), 0, NULL, NULL, NULL);
+  MemoryContextSwitchTo(caller);
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_UPDATE,
+          "UPDATE ondatra.all_syncs SET cursor_value = NULL, cursor_seen = NULL, cursor_seen_at = NULL, full_pass_at = NULL, resend = false "
+          "WHERE sync_id OPERATOR(pg_catalog.=) $1");
+}
+
+void ond_sync_resend(int64 sync_id) {
+  run_for(sync_id, SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET resend = true WHERE sync_id OPERATOR(pg_catalog.=) $1");
+}

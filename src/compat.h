@@ -1,0 +1,30 @@
+/*
+ * compat.h - what differs between the server versions that are supported (15 to 18): the one header that looks at PG_VERSION_NUM.
+ */
+#ifndef OND_COMPAT_H
+#define OND_COMPAT_H
+
+#include "postgres.h"
+#include "storage/lock.h"
+
+#if PG_VERSION_NUM < 150000
+#error "ondatra needs PostgreSQL 15 or newer"
+#endif
+
+/* Before 17 a background worker cannot log in as a role without LOGIN. */
+#if PG_VERSION_NUM < 170000
+#define OND_COMPAT_OWNER_NEEDS_LOGIN true
+#else
+#define OND_COMPAT_OWNER_NEEDS_LOGIN false
+#endif
+
+/* True when this process holds the lock in this mode. */
+static inline bool ond_compat_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode) {
+#if PG_VERSION_NUM < 170000
+  return LockHeldByMe(tag, mode);
+#else
+  return LockHeldByMe(tag, mode, false);
+#endif
+}
+
+#endif

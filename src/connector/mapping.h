@@ -1,0 +1,45 @@
+/*
+ * mapping.h - which field gets what: the `mapping` of a sync, parsed and checked.
+ *
+ * Two forms: an object target -> source, or a list [{"source": …, "destination": …}]. A target may be a path ("properties.plan", "tags[0]";
+ * a name with dots in double quotes). A source is "column", {"column": …}, {"const": …}, {"template": …} or {"sql": …}, each object with
+ * optional "null": "send" | "omit" and "detect": false. NULL mapping: every column under its own name (ond_mapping_identity).
+ *
+ * Also here: assembling a row's payload from its fields' values, for the paths make a tree.
+ */
+#ifndef OND_CONNECTOR_MAPPING_H
+#define OND_CONNECTOR_MAPPING_H
+
+#include <stdbool.h>
+#include "core/buf.h"
+#include "core/error.h"
+#include "core/template.h"
+
+typedef enum OndSourceKind { OND_SOURCE_COLUMN, OND_SOURCE_CONST, OND_SOURCE_TEMPLATE, OND_SOURCE_SQL } OndSourceKind;
+
+typedef struct OndField {
+  const char *target;        /* as given: the name the hash covers */
+  OndSourceKind kind;
+  const char *text;          /* column name, JSON text of the constant, SQL expression; the template's text */
+  OndTemplate template;
+  bool null_given;           /* "null" was said: a template with a missing value is NULL then, not an invalid row */
+  bool null_omit;
+  bool detect;
+} OndField;
+
+typedef struct OndMapping OndMapping;
+
+/* NULL and err (with a pointer) for anything that is not such a document; an empty mapping is an error. */
+extern OndMapping *ond_mapping_parse(const char *json, size_t n, OndError *err);
+extern OndMapping *ond_mapping_identity(int n, const char *const *columns);
+extern void ond_mapping_free(OndMapping *m);
+extern int ond_mapping_count(const OndMapping *m);
+extern const OndField *ond_mapping_field(const OndMapping *m, int i);
+/* Field numbers in the order of their targets' bytes: what the hash covers, in this order. */
+extern const int *ond_mapping_sorted(const OndMapping *m);
+/*
+ * Appends the payload: a JSON object with values[i] (JSON bytes) at field i's place. p == NULL: left out (null inside an array). False when out is full.
+ */
+extern bool ond_mapping_render(const OndMapping *m, const OndBytes *values, OndBuf *out);
+
+#endif

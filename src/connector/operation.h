@@ -1,0 +1,23 @@
+/*
+ * operation.h - one operation of an object: its description compiled, and what it says about results.
+ */
+#ifndef OND_CONNECTOR_OPERATION_H
+#define OND_CONNECTOR_OPERATION_H
+
+#include "connector/internal.h"
+
+extern const char *ond_kind_name(OndKind kind); /* "upsert", "create", "update", "delete" */
+
+/* Compiles {"method": …, …}. NULL and err on error. */
+extern OndOperation *ond_operation_parse(OndConnector *c, OndKind kind, const OndNode *at, OndError *err);
+/* What a destination without operations does: POST of one row's fields to the base URL. */
+extern OndOperation *ond_operation_default(OndConnector *c, OndError *err);
+/* {"method": "GET", "path": …, "query": …, "headers": …} of "check"; at NULL: GET of the base URL. */
+extern bool ond_operation_parse_check(OndConnector *c, const OndNode *at, OndError *err);
+
+/* Compiles "result". info of the operation is set before. NULL and err on error. */
+extern const OndResult *ond_result_parse(OndConnector *c, OndOperation *o, const OndNode *at, OndError *err);
+/* {"path": "/ok", "equals": true} | {"path": …, "in": […]} | {"path": …, "absent": true} */
+extern const OndCondition *ond_condition_parse(OndConnector *c, const OndNode *at, OndError *err);
+
+#endif

@@ -1,0 +1,626 @@
+/*
+ * deliver.c - the delivery loop; see deliver.h for the words and invariants.
+ *
+ *   ond_deliver():  refill -> commit -> launch -> poll -> collect, until nothing is left
+ *
+ * Lists (all singly linked, FIFO):
+ *   staged    taken from next(), not in a durable window yet
+ *   ready     in a durable window, not in a request
+ *   waiting   requests between two tries, with not_before
+ *   (in flight: known to the transport; only their number is kept here)
+ *   resolved  tasks with an outcome that is not durable yet
+ *
+ * The window is as large as what can be sent in some hundred milliseconds: whoever crashes leaves little in doubt that was never sent.
+ * It doubles when it was used up fast and halves when slow.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "core/deliver.h"
+#include "core/mem.h"
+
+#define WINDOW_FAST_US 100000
+#define WINDOW_SLOW_US 400000
+#define POLL_MAX_US 50000
+
+typedef struct TaskList {
+  OndTask *head, *tail;
+  int n;
+  size_t bytes;
+} TaskList;
+
+typedef struct Delivery {
+  const OndDeliveryIo *io;
+  const OndDeliveryPolicy *policy;
+  OndDeliveryStats *stats;
+  TaskList staged, ready, resolved;
+  OndRequest *waiting;
+  int n_waiting;
+  int in_flight;
+  bool drained;              /* next() had no more */
+  OndOp current_op;          /* of the requests that may start */
+  int window_no;
+  int window_rows;           /* how many to stage next */
+  int64_t window_since;      /* when the last window was committed */
+  int64_t resolved_since;    /* of the oldest in resolved */
+  int64_t permit_at;         /* no permit before */
+  int64_t starved_since;     /* something was ready but had no permit since; 0: not */
+  int failures, auth_failures;
+  OndStop stop;
+  bool asked;                /* somebody wants it to end now: do not wait for answers */
+} Delivery;
+
+const char *ond_stop_name(OndStop s) {
+  static const char *const names[] = {"none", "cancelled", "timeout", "breaker", "auth", "refusals", "rate", "commit"};
+
+  return names[s];
+}
+
+void ond_delivery_policy_default(OndDeliveryPolicy *p) {
+  memset(p, 0, sizeof(*p));
+  p->concurrency = 4;
+  ond_retry_policy_default(&p->retry);
+  p->create.batch_rows = p->update.batch_rows = p->delete.batch_rows = 1;
+  p->breaker_failures = 10;
+  p->breaker_auth = 3;
+  p->breaker_refusals = 100;
+  p->permit_wait_max_us = 900000000;
+  p->window_rows_max = 20000;
+  p->window_bytes_max = 32 * 1024 * 1024;
+  p->ack_rows = 2000;
+  p->ack_us = 200000;
+}
+
+static const OndDeliveryOp *op_policy(const Delivery *d, OndOp op) {
+  return op == OND_OP_DELETE ? &d->policy->delete : op == OND_OP_UPDATE ? &d->policy->update : &d->policy->create;
+}
+
+/* --- lists ------------------------------------------------------------------------------------------------ */
+
+static void push(TaskList *list, OndTask *task) {
+  task->next = NULL;
+  if (list->tail != NULL)
+    list->tail->next = task;
+  else
+    list->head = task;
+  list->tail = task;
+  list->n++;
+  list->bytes += task->bytes;
+}
+
+static OndTask *pop(TaskList *list) {
+  OndTask *task = list->head;
+
+  list->head = task->next;
+  if (list->head == NULL)
+    list->tail = NULL;
+  list->n--;
+  list->bytes -= task->bytes;
+  task->next = NULL;
+  return task;
+}
+
+static void append_all(TaskList *to, TaskList *from) {
+  while (from->head != NULL)
+    push(to, pop(from));
+}
+
+/* The list's tasks as an array (malloc). */
+static OndTask **as_array(const TaskList *list) {
+  OndTask **array = ond_malloc(sizeof(OndTask *) * (size_t)(list->n > 0 ? list->n : 1));
+  int i = 0;
+
+  for (OndTask *t = list->head; t != NULL; t = t->next)
+    array[i++] = t;
+  return array;
+}
+
+/* --- resolving -------------------------------------------------------------------------------------------- */
+
+static void resolve(Delivery *d, OndTask *task, OndOutcome outcome) {
+  task->outcome = outcome;
+  if (outcome == OND_OUT_ACCEPTED)
+    d->stats->accepted++;
+  if (outcome == OND_OUT_REJECTED)
+    d->stats->refused++;
+  if (d->resolved.n == 0)
+    d->resolved_since = d->io->clock(d->io->arg);
+  push(&d->resolved, task);
+}
+
+static OndRequest *request_create(int n) {
+  OndRequest *r = ond_calloc(sizeof(OndRequest));
+
+  r->n = n;
+  r->tasks = ond_malloc(sizeof(OndTask *) * (size_t)n);
+  return r;
+}
+
+static void request_free(OndRequest *r) {
+  ond_free(r->tasks);
+  ond_free(r);
+}
+
+static void request_wait(Delivery *d, OndRequest *r, int64_t not_before) {
+  OndRequest **at = &d->waiting;
+
+  r->not_before = not_before;
+  while (*at != NULL && (*at)->not_before <= not_before)
+    at = &(*at)->next;
+  r->next = *at;
+  *at = r;
+  d->n_waiting++;
+}
+
+static void request_resolve(Delivery *d, OndRequest *r, OndOutcome outcome) {
+  for (int i = 0; i < r->n; i++)
+    resolve(d, r->tasks[i], outcome);
+  request_free(r);
+}
+
+/* Two requests of half the tasks each, to be sent at once; attempt: tries that count as used. */
+static void request_halve(Delivery *d, OndRequest *r, int attempt) {
+  int half = r->n / 2;
+  OndRequest *a = request_create(half);
+  OndRequest *b = request_create(r->n - half);
+  int64_t now = d->io->clock(d->io->arg);
+
+  memcpy(a->tasks, r->tasks, sizeof(OndTask *) * (size_t)half);
+  memcpy(b->tasks, r->tasks + half, sizeof(OndTask *) * (size_t)(r->n - half));
+  a->attempt = b->attempt = attempt;
+  a->last_answer = b->last_answer = r->last_answer;
+  request_free(r);
+  request_wait(d, a, now);
+  request_wait(d, b, now);
+}
+
+/* Takes tasks[bad] out of the request; false when none is left (the request is freed then). */
+static bool request_drop(OndRequest *r, int bad) {
+  memmove(r->tasks + bad, r->tasks + bad + 1, sizeof(OndTask *) * (size_t)(r->n - bad - 1));
+  r->n--;
+  if (r->n > 0)
+    return true;
+  request_free(r);
+  return false;
+}
+
+/* --- answers ---------------------------------------------------------------------------------------------- */
+
+static OndOutcome outcome_of(OndAnswer answer) {
+  switch (answer) {
+    case OND_ANSWER_READ: return OND_OUT_ACCEPTED;
+    case OND_ANSWER_REFUSED: return OND_OUT_REJECTED;
+    case OND_ANSWER_THROTTLED: return OND_OUT_THROTTLED;
+    case OND_ANSWER_AUTH: return OND_OUT_AUTH;
+    case OND_ANSWER_UNAVAILABLE: return OND_OUT_UNAVAILABLE;
+    case OND_ANSWER_IN_DOUBT: break;
+  }
+  return OND_OUT_UNKNOWN;
+}
+
+static void note_health(Delivery *d, OndAnswer answer) {
+  switch (answer) {
+    case OND_ANSWER_READ:
+    case OND_ANSWER_REFUSED: d->failures = d->auth_failures = 0; break;
+    case OND_ANSWER_AUTH: d->auth_failures++; break;
+    case OND_ANSWER_UNAVAILABLE:
+    case OND_ANSWER_IN_DOUBT: d->failures++; break;
+    case OND_ANSWER_THROTTLED: break; /* the pause is the answer to that */
+  }
+  if (d->stop != OND_STOP_NONE)
+    return;
+  if (d->failures >= d->policy->breaker_failures)
+    d->stop = OND_STOP_BREAKER;
+  else if (d->auth_failures >= d->policy->breaker_auth)
+    d->stop = OND_STOP_AUTH;
+}
+
+/* Doubt is sticky over the tries of a run; only a definite answer about the content ends it. */
+static void note_doubt(OndRequest *r, OndAnswer answer) {
+  for (int i = 0; i < r->n; i++) {
+    if (answer == OND_ANSWER_IN_DOUBT)
+      r->tasks[i]->in_doubt = true;
+    else if (answer == OND_ANSWER_REFUSED)
+      r->tasks[i]->in_doubt = false;
+  }
+}
+
+/*
+ * Per-row outcomes were read by the engine. Rows worth another try (THROTTLED) go on in a request of their own; the others are resolved.
+ */
+static void take_rows(Delivery *d, OndRequest *r) {
+  OndRequest *again = NULL;
+  int n_again = 0;
+  bool retry = r->attempt < d->policy->retry.attempts && d->stop == OND_STOP_NONE;
+
+  for (int i = 0; i < r->n; i++)
+    if (r->tasks[i]->outcome == OND_OUT_THROTTLED && retry)
+      n_again++;
+  if (n_again > 0) {
+    again = request_create(n_again);
+    again->n = 0;
+    again->attempt = r->attempt;
+    again->last_answer = OND_ANSWER_THROTTLED;
+  }
+  for (int i = 0; i < r->n; i++) {
+    OndTask *task = r->tasks[i];
+
+    task->in_doubt = task->outcome == OND_OUT_UNKNOWN;
+    if (again != NULL && task->outcome == OND_OUT_THROTTLED)
+      again->tasks[again->n++] = task;
+    else
+      resolve(d, task, task->outcome);
+  }
+  if (again != NULL)
+    request_wait(d, again,
+                 d->io->clock(d->io->arg) + ond_backoff_us(&d->policy->retry, r->attempt, -1, d->io->random(d->io->arg)));
+  request_free(r);
+}
+
+/* A failed try: another one, a cut, or the end of it. */
+static void take_failure(Delivery *d, OndRequest *r, const OndReply *reply) {
+  const OndDeliveryOp *op = op_policy(d, r->tasks[0]->op);
+  bool doubtful = reply->answer == OND_ANSWER_IN_DOUBT;
+  bool may_repeat = !doubtful || op->repeat_in_doubt;
+
+  if (reply->answer == OND_ANSWER_REFUSED) {
+    if (reply->may_bisect && r->n > 1 && op->bisect && d->stop == OND_STOP_NONE)
+      request_halve(d, r, 0);
+    else
+      request_resolve(d, r, OND_OUT_REJECTED);
+    return;
+  }
+  if (d->stop == OND_STOP_NONE && ond_classify_retry(reply->answer) && may_repeat && r->attempt < d->policy->retry.attempts) {
+    int64_t delay = ond_backoff_us(&d->policy->retry, r->attempt, reply->retry_after_us, d->io->random(d->io->arg));
+
+    request_wait(d, r, d->io->clock(d->io->arg) + delay);
+    return;
+  }
+  /* One poison row that makes the server fail must not take its batch along for ever: the halves get one try each. */
+  if (d->stop == OND_STOP_NONE && doubtful && may_repeat && reply->http_status >= 500 && r->n > 1 && op->bisect) {
+    request_halve(d, r, d->policy->retry.attempts - 1);
+    return;
+  }
+  request_resolve(d, r, doubtful && reply->http_status >= 500 ? OND_OUT_UNAVAILABLE : outcome_of(reply->answer));
+}
+
+static void collect(Delivery *d) {
+  OndReply reply;
+  OndRequest *r;
+
+  while ((r = d->io->take(d->io->arg, &reply)) != NULL) {
+    d->in_flight--;
+    d->stats->in_flight = d->in_flight;
+    d->io->permit_done(d->io->arg);
+    r->wire = NULL;
+    r->last_answer = reply.answer;
+    for (int i = 0; i < r->n; i++)
+      r->tasks[i]->http_status = reply.http_status;
+    note_health(d, reply.answer);
+    note_doubt(r, reply.answer);
+    if (reply.answer == OND_ANSWER_THROTTLED)
+      d->io->pause(d->io->arg, d->io->clock(d->io->arg) +
+                                 ond_backoff_us(&d->policy->retry, r->attempt, reply.retry_after_us, d->io->random(d->io->arg)));
+    if (reply.answer == OND_ANSWER_READ)
+      take_rows(d, r);
+    else
+      take_failure(d, r, &reply);
+  }
+  if (d->stop == OND_STOP_NONE && d->stats->accepted == 0 && d->stats->refused >= d->policy->breaker_refusals)
+    d->stop = OND_STOP_REFUSALS;
+}
+
+/* --- windows and acks ------------------------------------------------------------------------------------- */
+
+static int window_rows_min(const Delivery *d) {
+  int rows = op_policy(d, d->current_op)->batch_rows;
+
+  return rows * d->policy->concurrency < d->policy->window_rows_max ? rows * d->policy->concurrency : d->policy->window_rows_max;
+}
+
+static void refill(Delivery *d) {
+  if (d->drained || d->stop != OND_STOP_NONE || d->ready.n > d->window_rows / 2)
+    return;
+  /* not while nothing could start anyway: what waits for a permit in a window would be in doubt after a crash */
+  if (d->permit_at > d->io->clock(d->io->arg))
+    return;
+  while (d->staged.n < d->window_rows && (d->staged.bytes + d->ready.bytes < d->policy->window_bytes_max || d->staged.n == 0)) {
+    OndTask *task = d->io->next(d->io->arg);
+
+    if (task == NULL) {
+      d->drained = true;
+      return;
+    }
+    push(&d->staged, task);
+  }
+}
+
+static void adapt_window(Delivery *d) {
+  int64_t now = d->io->clock(d->io->arg);
+  int64_t used = now - d->window_since;
+  int least = window_rows_min(d);
+
+  if (d->window_no > 0 && used < WINDOW_FAST_US)
+    d->window_rows *= 2;
+  else if (used > WINDOW_SLOW_US)
+    d->window_rows /= 2;
+  if (d->window_rows < least)
+    d->window_rows = least;
+  if (d->window_rows > d->policy->window_rows_max)
+    d->window_rows = d->policy->window_rows_max;
+  d->window_since = now;
+}
+
+static void commit(Delivery *d) {
+  OndTask **resolved = as_array(&d->resolved);
+  OndTask **window = as_array(&d->staged);
+  bool ok;
+
+  if (d->staged.n > 0) {
+    d->window_no++;
+    for (int i = 0; i < d->staged.n; i++)
+      window[i]->window_no = d->window_no;
+  }
+  ok = d->io->commit(d->io->arg, resolved, d->resolved.n, window, d->staged.n, d->window_no);
+  ond_free(resolved);
+  ond_free(window);
+  memset(&d->resolved, 0, sizeof(d->resolved));
+  if (!ok) {
+    d->stop = OND_STOP_COMMIT;
+    return;
+  }
+  if (d->staged.n > 0) {
+    adapt_window(d);
+    append_all(&d->ready, &d->staged);
+  }
+}
+
+static bool commit_is_due(const Delivery *d) {
+  if (d->staged.n > 0 || d->resolved.n >= d->policy->ack_rows)
+    return true;
+  return d->resolved.n > 0 && d->io->clock(d->io->arg) - d->resolved_since >= d->policy->ack_us;
+}
+
+/* --- launching -------------------------------------------------------------------------------------------- */
+
+static OndRequest *batch_from_ready(Delivery *d) {
+  const OndDeliveryOp *op = op_policy(d, d->ready.head->op);
+  OndOp kind = d->ready.head->op;
+  size_t bytes = 0;
+  int n = 0;
+  OndRequest *r;
+
+  for (OndTask *t = d->ready.head; t != NULL && n < op->batch_rows && t->op == kind; t = t->next) {
+    if (n > 0 && op->batch_bytes > 0 && bytes + t->bytes > op->batch_bytes)
+      break;
+    bytes += t->bytes;
+    n++;
+  }
+  r = request_create(n);
+  for (int i = 0; i < n; i++)
+    r->tasks[i] = pop(&d->ready);
+  return r;
+}
+
+/* The next request that may start now, or NULL. Retries first: they are older. */
+static OndRequest *next_request(Delivery *d, int64_t now) {
+  if (d->waiting != NULL && d->waiting->not_before <= now) {
+    OndRequest *r = d->waiting;
+
+    d->waiting = r->next;
+    r->next = NULL;
+    d->n_waiting--;
+    return r;
+  }
+  if (d->ready.n == 0 || (d->policy->ordered && d->n_waiting > 0))
+    return NULL;
+  if (d->ready.head->op != d->current_op) {
+    if (d->in_flight > 0 || d->n_waiting > 0)
+      return NULL; /* deletes end before updates begin, updates before creates */
+    d->current_op = d->ready.head->op;
+  }
+  return batch_from_ready(d);
+}
+
+/* A batch that could be fuller waits for the next window unless there is none to come. */
+static bool worth_starting(const Delivery *d) {
+  const OndDeliveryOp *op;
+
+  if (d->waiting != NULL && d->waiting->not_before <= d->io->clock(d->io->arg))
+    return true;
+  if (d->ready.n == 0)
+    return false;
+  op = op_policy(d, d->ready.head->op);
+  return d->drained || d->ready.n >= op->batch_rows || d->in_flight == 0 || d->ready.bytes >= d->policy->window_bytes_max / 2;
+}
+
+static bool start(Delivery *d, OndRequest *r) {
+  for (;;) {
+    int bad = -1;
+
+    switch (d->io->start(d->io->arg, r, &bad)) {
+      case OND_START_OK:
+        r->attempt++;
+        d->in_flight++;
+        d->stats->in_flight = d->in_flight;
+        d->stats->requests++;
+        if (r->attempt > 1)
+          d->stats->retries++;
+        for (int i = 0; i < r->n; i++)
+          r->tasks[i]->sent_at = d->io->wall(d->io->arg);
+        return true;
+      case OND_START_BAD_ROW:
+        assert(bad >= 0 && bad < r->n);
+        resolve(d, r->tasks[bad], OND_OUT_INVALID);
+        if (!request_drop(r, bad))
+          return false;
+        break;
+      case OND_START_TOO_LARGE:
+        assert(r->n > 1);
+        request_halve(d, r, r->attempt);
+        return false;
+      case OND_START_FAILED: {
+        OndReply reply = {OND_ANSWER_UNAVAILABLE, 0, -1, false};
+
+        r->attempt++;
+        note_health(d, reply.answer);
+        take_failure(d, r, &reply);
+        return false;
+      }
+    }
+  }
+}
+
+static void launch(Delivery *d) {
+  while (d->stop == OND_STOP_NONE && d->in_flight < d->policy->concurrency && worth_starting(d)) {
+    int64_t now = d->io->clock(d->io->arg);
+    OndRequest *r;
+    int64_t wait;
+
+    if (d->permit_at > now)
+      return;
+    r = next_request(d, now);
+    if (r == NULL)
+      return;
+    wait = d->io->permit(d->io->arg, r->tasks[0]->op);
+    if (wait > 0) {
+      if (wait > d->policy->permit_wait_max_us)
+        d->stop = OND_STOP_RATE;
+      d->permit_at = now + wait;
+      if (d->starved_since == 0)
+        d->starved_since = now;
+      request_wait(d, r, now);
+      return;
+    }
+    if (d->starved_since != 0) {
+      d->stats->throttled_us += now - d->starved_since;
+      d->starved_since = 0;
+    }
+    if (!start(d, r))
+      d->io->permit_done(d->io->arg);
+  }
+}
+
+/* --- the end ---------------------------------------------------------------------------------------------- */
+
+/* A request that will not be tried again because the run stops: what was tried and failed has failed, what may have arrived is in doubt. */
+static void give_up(Delivery *d, OndRequest *r) {
+  for (int i = 0; i < r->n; i++) {
+    OndTask *task = r->tasks[i];
+
+    if (r->attempt == 0 || d->asked || d->stop == OND_STOP_RATE) {
+      task->interrupted = true;
+      resolve(d, task, task->in_doubt ? OND_OUT_UNKNOWN : OND_OUT_NOT_SENT);
+    } else if (r->last_answer == OND_ANSWER_IN_DOUBT && task->http_status >= 500)
+      resolve(d, task, OND_OUT_UNAVAILABLE);
+    else
+      resolve(d, task, task->in_doubt ? OND_OUT_UNKNOWN : outcome_of(r->last_answer));
+  }
+  request_free(r);
+}
+
+static void wind_up(Delivery *d) {
+  while (d->staged.head != NULL) { /* in no window: as if never taken */
+    OndTask *task = pop(&d->staged);
+
+    task->interrupted = true;
+    resolve(d, task, OND_OUT_NOT_SENT);
+  }
+  while (d->ready.head != NULL) {
+    OndTask *task = pop(&d->ready);
+
+    task->interrupted = true;
+    resolve(d, task, OND_OUT_NOT_SENT);
+  }
+  while (d->waiting != NULL) {
+    OndRequest *r = d->waiting;
+
+    d->waiting = r->next;
+    d->n_waiting--;
+    give_up(d, r);
+  }
+  if (d->asked && d->in_flight > 0) {
+    OndReply reply;
+    OndRequest *r;
+
+    d->io->abandon(d->io->arg);
+    while ((r = d->io->take(d->io->arg, &reply)) != NULL) {
+      d->in_flight--;
+      d->io->permit_done(d->io->arg);
+      r->last_answer = reply.answer;
+      note_doubt(r, reply.answer);
+      if (reply.answer == OND_ANSWER_READ)
+        take_rows(d, r);
+      else
+        give_up(d, r);
+    }
+  }
+}
+
+static int64_t earlier(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+/* Until something of ours is due: a try, a permit, an ack. Answers end the wait by themselves. */
+static int64_t poll_time(const Delivery *d) {
+  int64_t now = d->io->clock(d->io->arg);
+  int64_t due = now + POLL_MAX_US;
+
+  if (d->in_flight < d->policy->concurrency) {
+    if (d->waiting != NULL)
+      due = earlier(due, d->waiting->not_before > d->permit_at ? d->waiting->not_before : d->permit_at);
+    else if (d->permit_at > now)
+      due = earlier(due, d->permit_at);
+  }
+  if (d->resolved.n > 0)
+    due = earlier(due, d->resolved_since + d->policy->ack_us);
+  return due > now ? due - now : 0;
+}
+
+/* Asks whether to stop; a request to stop now wins over a stop that waits for answers. */
+static void ask_stop(Delivery *d) {
+  OndStop stop = d->asked ? OND_STOP_NONE : d->io->stop(d->io->arg);
+
+  if (stop == OND_STOP_NONE)
+    return;
+  d->asked = true;
+  if (d->stop == OND_STOP_NONE)
+    d->stop = stop;
+}
+
+static bool all_done(const Delivery *d) {
+  return d->drained && d->staged.n == 0 && d->ready.n == 0 && d->n_waiting == 0 && d->in_flight == 0;
+}
+
+OndStop ond_deliver(const OndDeliveryIo *io, const OndDeliveryPolicy *policy, OndDeliveryStats *stats) {
+  Delivery d;
+
+  memset(&d, 0, sizeof(d));
+  d.io = io;
+  d.policy = policy;
+  d.stats = stats;
+  d.current_op = OND_OP_DELETE;
+  d.window_rows = window_rows_min(&d);
+  for (;;) {
+    ask_stop(&d);
+    if (d.stop != OND_STOP_NONE && d.stop != OND_STOP_COMMIT)
+      wind_up(&d);
+    refill(&d);
+    if (commit_is_due(&d))
+      commit(&d);
+    if (d.stop == OND_STOP_COMMIT)
+      break;
+    launch(&d);
+    if (all_done(&d) || (d.stop != OND_STOP_NONE && d.in_flight == 0 && d.n_waiting == 0 && d.ready.n == 0))
+      break;
+    io->poll(io->arg, poll_time(&d));
+    collect(&d);
+  }
+  if (d.stop == OND_STOP_COMMIT)
+    io->abandon(io->arg);
+  else if (d.resolved.n > 0)
+    commit(&d);
+  if (d.starved_since != 0)
+    stats->throttled_us += io->clock(io->arg) - d.starved_since;
+  return d.stop;
+}

@@ -1,0 +1,129 @@
+/*
+ * deliver.h - delivery: from planned changes to acknowledged ones, as a loop that knows neither Postgres nor libcurl nor a clock.
+ *
+ * A task is one planned change. Its way:
+ *
+ *   next() -> STAGED -> commit() makes the send window durable -> READY -> in a request -> answer -> RESOLVED -> commit() makes the ack durable
+ *
+ * A request is one or more tasks of one operation that travel together. It is tried up to retry.attempts times; a refused batch is
+ * halved until the bad rows stand alone. Deletes end before updates begin, updates before creates.
+ *
+ * Everything outside is behind OndDeliveryIo: the engine gives Postgres and libcurl, the simulation (test/unit/test_core_deliver.c) a virtual
+ * clock, a fake transport and a model that checks the invariants:
+ *   - nothing is started before the commit() that has it in a window returned true;
+ *   - a task is resolved exactly once;
+ *   - no two tries of one task are in flight at the same time;
+ *   - after commit() returned false nothing is started and nothing committed;
+ *   - requests of an operation start only when those of the operation before have ended.
+ */
+#ifndef OND_CORE_DELIVER_H
+#define OND_CORE_DELIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "core/backoff.h"
+#include "core/change.h"
+#include "core/classify.h"
+
+typedef struct OndTask {
+  /* set by the engine */
+  OndOp op;
+  size_t bytes;              /* of its payload, for batch_bytes and the window's memory */
+  void *row;                 /* the engine's */
+  /* set by delivery */
+  OndOutcome outcome;        /* when resolved */
+  bool in_doubt;             /* some try may have arrived and nothing definite came after it */
+  bool interrupted;          /* the run stopped while this was under way */
+  int64_t sent_at;           /* unix microseconds of the last try; 0: never on the wire */
+  int http_status;           /* of the last answer */
+  int window_no;             /* the send window that has it, from 1 */
+  /* delivery's own */
+  struct OndTask *next;
+} OndTask;
+
+/* A request in flight or waiting for its next try. */
+typedef struct OndRequest {
+  int n;
+  OndTask **tasks;
+  int attempt;               /* tries begun */
+  int64_t not_before;        /* monotonic microseconds */
+  OndAnswer last_answer;
+  void *wire;                /* the engine's, from start() to the answer */
+  struct OndRequest *next;
+} OndRequest;
+
+typedef enum OndStart {
+  OND_START_OK,
+  OND_START_BAD_ROW,         /* one task cannot be rendered: *bad says which; the engine keeps the words */
+  OND_START_TOO_LARGE,       /* the batch is over the connector's bytes: halve it */
+  OND_START_FAILED           /* the transport could not take it: nothing was sent */
+} OndStart;
+
+/* What came back for a request. Per-row outcomes go into tasks[i]->outcome by the engine before it returns this, when answer is READ. */
+typedef struct OndReply {
+  OndAnswer answer;
+  int http_status;
+  int64_t retry_after_us;    /* -1: none */
+  bool may_bisect;           /* the refusal may be about single rows */
+} OndReply;
+
+typedef enum OndStop { OND_STOP_NONE, OND_STOP_CANCELLED, OND_STOP_TIMEOUT, OND_STOP_BREAKER, OND_STOP_AUTH, OND_STOP_REFUSALS, OND_STOP_RATE, OND_STOP_COMMIT } OndStop;
+extern const char *ond_stop_name(OndStop s);
+
+typedef struct OndDeliveryIo {
+  void *arg;
+  OndTask *(*next)(void *arg);                                        /* the next planned change; NULL: no more */
+  bool (*commit)(void *arg, OndTask **resolved, int n_resolved, OndTask **window, int n_window, int window_no); /* durable or false; resolved tasks are freed by it */
+  OndStart (*start)(void *arg, OndRequest *request, int *bad);
+  OndRequest *(*take)(void *arg, OndReply *reply);                    /* a request whose answer is there, or NULL */
+  void (*poll)(void *arg, int64_t wait_us);
+  void (*abandon)(void *arg);                                         /* what is in flight ends now; answers come by take() */
+  int64_t (*permit)(void *arg, OndOp op);                             /* 0: go (counted), else microseconds to wait */
+  void (*permit_done)(void *arg);
+  void (*pause)(void *arg, int64_t until_us);                         /* the whole destination, monotonic */
+  OndStop (*stop)(void *arg);                                         /* cancelled, out of time: asked often */
+  int64_t (*clock)(void *arg);                                        /* monotonic microseconds */
+  int64_t (*wall)(void *arg);                                         /* unix microseconds */
+  uint64_t (*random)(void *arg);
+} OndDeliveryIo;
+
+typedef struct OndDeliveryOp {
+  int batch_rows;            /* >= 1 */
+  size_t batch_bytes;        /* payload; 0: none */
+  bool bisect;               /* atomic or idempotent: a refused batch may be cut and sent again */
+  bool repeat_in_doubt;      /* a try without an answer may be repeated in this run (on_unknown = resend) */
+} OndDeliveryOp;
+
+typedef struct OndDeliveryPolicy {
+  int concurrency;           /* requests in flight, >= 1 */
+  bool ordered;              /* one at a time, and a failed try is not passed by others */
+  OndRetryPolicy retry;
+  OndDeliveryOp create, update, delete;
+  int breaker_failures;      /* consecutive transport, 5xx or no-answer failures; default 10 */
+  int breaker_auth;          /* consecutive 401/403; default 3 */
+  int breaker_refusals;      /* refused rows without one accepted; default 100 */
+  int64_t permit_wait_max_us; /* a longer wait for the rate limit ends the run, the rest pending; default 15 min */
+  int window_rows_max;       /* default 20000 */
+  size_t window_bytes_max;   /* payload held in memory; default 32 MB */
+  int ack_rows;              /* default 2000 */
+  int64_t ack_us;            /* default 200 ms */
+} OndDeliveryPolicy;
+
+extern void ond_delivery_policy_default(OndDeliveryPolicy *p);
+
+typedef struct OndDeliveryStats {
+  int64_t requests;          /* tries that went out */
+  int64_t retries;           /* of these, not the first */
+  int64_t throttled_us;      /* time in which nothing could start for want of a permit, while something was ready */
+  int64_t in_flight;
+  int64_t accepted, refused; /* rows */
+} OndDeliveryStats;
+
+/*
+ * Delivers until next() has no more and everything is resolved and committed, or a stop. Returns why it ended (NONE: all done).
+ * After a stop other than COMMIT every task that was taken from next() is resolved (some NOT_SENT) and committed. `stats` is kept up to date for callers' progress.
+ */
+extern OndStop ond_deliver(const OndDeliveryIo *io, const OndDeliveryPolicy *policy, OndDeliveryStats *stats);
+
+#endif

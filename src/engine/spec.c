@@ -1,0 +1,292 @@
+/*
+ * spec.c - compiling a sync; see spec.h. Also the signature of the columns it uses.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "nodes/parsenodes.h"
+#include "parser/parse_type.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "catalog/session.h"
+#include "engine/encode.h"
+#include "engine/spec.h"
+
+static void free_compiled(void *arg) {
+  OndSpec *spec = arg;
+
+  ond_connector_free(spec->connector);
+  ond_mapping_free(spec->mapping);
+}
+
+/* --- values ----------------------------------------------------------------------------------------------- */
+
+static int add_value(OndSpec *spec, const char *name, const char *sql, Oid type) {
+  OndValue *value;
+
+  for (int i = 0; i < spec->n_values; i++)
+    if (strcmp(spec->values[i].sql, sql) == 0)
+      return i;
+  spec->values = spec->values == NULL ? palloc(sizeof(OndValue)) : repalloc(spec->values, sizeof(OndValue) * (spec->n_values + 1));
+  value = &spec->values[spec->n_values];
+  value->name = name;
+  value->sql = sql;
+  value->type = type;
+  return spec->n_values++;
+}
+
+static void unknown_column(const OndModel *model, const char *column, const char *of) {
+  ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of %s does not exist in model \"%s\"", column, of, model->display),
+                  errhint("%s", ond_model_columns_hint(model))));
+}
+
+static int column_value(OndSpec *spec, const char *name, const char *of) {
+  int c = ond_model_column(spec->model, name);
+
+  if (c < 0)
+    unknown_column(spec->model, name, of);
+  return add_value(spec, spec->model->columns[c].name, psprintf("q.%s", quote_identifier(name)), spec->model->columns[c].type);
+}
+
+/* --- the key ---------------------------------------------------------------------------------------------- */
+
+/* Types whose equality and text form are fixed by pg_catalog alone; everything else is kept as text. */
+static const char *key_type_sql(Oid type) {
+  switch (type) {
+    case BOOLOID: return "pg_catalog.bool";
+    case INT2OID: return "pg_catalog.int2";
+    case INT4OID: return "pg_catalog.int4";
+    case INT8OID: return "pg_catalog.int8";
+    case OIDOID: return "pg_catalog.oid";
+    case NUMERICOID: return "pg_catalog.numeric";
+    case UUIDOID: return "pg_catalog.uuid";
+    case DATEOID: return "pg_catalog.date";
+    case TIMESTAMPOID: return "pg_catalog.timestamp";
+    case TIMESTAMPTZOID: return "pg_catalog.timestamptz";
+    case BYTEAOID: return "pg_catalog.bytea";
+    default: return NULL;
+  }
+}
+
+void ond_key_column(const OndModel *model, const char *name, OndKeyColumn *key) {
+  int c = ond_model_column(model, name);
+  Oid type;
+  char typtype;
+
+  if (c < 0)
+    unknown_column(model, name, "the key");
+  type = getBaseType(model->columns[c].type);
+  typtype = get_typtype(type);
+  if (OidIsValid(get_element_type(type)) || typtype == TYPTYPE_COMPOSITE || typtype == TYPTYPE_RANGE || typtype == TYPTYPE_MULTIRANGE ||
+      typtype == TYPTYPE_PSEUDO || type == JSONOID || type == JSONBOID || type == FLOAT4OID || type == FLOAT8OID)
+    ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("column \"%s\" of type %s cannot be part of the key", name, format_type_be(type)),
+                    errhint("Cast it to text in the model, or take another column.")));
+  key->name = pstrdup(name);
+  key->value = -1;
+  key->type_sql = key_type_sql(type);
+  key->text = key->type_sql == NULL;
+  key->type = key->text ? TEXTOID : type;
+  if (key->text)
+    key->type_sql = "pg_catalog.text";
+}
+
+/* --- the mapping ------------------------------------------------------------------------------------------ */
+
+static void compile_mapping_document(OndSpec *spec) {
+  OndError err = {0};
+
+  if (spec->sync->mapping != NULL)
+    spec->mapping = ond_mapping_parse(spec->sync->mapping, strlen(spec->sync->mapping), &err);
+  else {
+    const char **names = palloc(sizeof(char *) * spec->model->n_columns);
+
+    for (int i = 0; i < spec->model->n_columns; i++)
+      names[i] = spec->model->columns[i].name;
+    spec->mapping = ond_mapping_identity(spec->model->n_columns, names);
+  }
+  if (spec->mapping == NULL)
+    ond_raise(&err);
+}
+
+/* One expression and nothing else: the text must parse alone as SELECT (text) with one target and no other clause. */
+static void check_expression(const char *target, const char *text) {
+  List *raw = raw_parser(psprintf("SELECT (\n%s\n)", text), RAW_PARSE_DEFAULT);
+  SelectStmt *select = list_length(raw) == 1 ? (SelectStmt *)linitial_node(RawStmt, raw)->stmt : NULL;
+
+  if (select == NULL || !IsA(select, SelectStmt) || list_length(select->targetList) != 1 || select->fromClause != NIL || select->whereClause != NULL ||
+      select->groupClause != NIL || select->havingClause != NULL || select->sortClause != NIL || select->op != SETOP_NONE || select->limitCount != NULL ||
+      select->limitOffset != NULL || select->intoClause != NULL || select->lockingClause != NIL || select->windowClause != NIL)
+    ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("sql source of \"%s\" in the mapping is not one expression", target),
+                    errhint("Write an expression over the model's columns, as in lower(email).")));
+}
+
+/* The type of an expression over the model. */
+static Oid expression_type(const OndSpec *spec, const char *sql) {
+  OndModel probe = {0};
+
+  probe.query = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query);
+  probe = *ond_model_analyze(probe.query);
+  return probe.columns[0].type;
+}
+
+static void compile_template(OndSpec *spec, int field, const OndField *f) {
+  int *parts = palloc(sizeof(int) * Max(f->template.n, 1));
+
+  for (int i = 0; i < f->template.n; i++) {
+    const OndTemplatePart *part = &f->template.parts[i];
+
+    parts[i] = part->name.p == NULL ? -1 : column_value(spec, pnstrdup(part->name.p, part->name.n), psprintf("the template of \"%s\"", f->target));
+  }
+  spec->field_parts[field] = parts;
+}
+
+static void compile_fields(OndSpec *spec) {
+  int n = ond_mapping_count(spec->mapping);
+
+  spec->field_value = palloc(sizeof(int) * Max(n, 1));
+  spec->field_parts = palloc0(sizeof(int *) * Max(n, 1));
+  for (int i = 0; i < n; i++) {
+    const OndField *f = ond_mapping_field(spec->mapping, i);
+
+    spec->field_value[i] = -1;
+    switch (f->kind) {
+      case OND_SOURCE_CONST: break;
+      case OND_SOURCE_COLUMN: spec->field_value[i] = column_value(spec, f->text, "the mapping"); break;
+      case OND_SOURCE_TEMPLATE: compile_template(spec, i, f); break;
+      case OND_SOURCE_SQL: {
+        char *sql = psprintf("(\n%s\n)", f->text);
+
+        check_expression(f->target, f->text);
+        spec->field_value[i] = add_value(spec, f->target, sql, expression_type(spec, sql));
+        break;
+      }
+    }
+  }
+}
+
+/* --- the connector ---------------------------------------------------------------------------------------- */
+
+static void compile_connector(OndSpec *spec, const OndDestination *destination) {
+  OndError err = {0};
+  const char *name;
+
+  spec->connector = ond_connector_parse(destination->connector, destination->base_url, destination->options, strlen(destination->options), &err);
+  if (spec->connector == NULL ||
+      !ond_connector_bind(spec->connector, spec->sync->object, spec->sync->mode, spec->sync->n_keys, (const char *const *)spec->sync->keys, &err))
+    ond_raise(&err);
+  while (ond_connector_column(spec->connector, spec->n_template_columns) != NULL)
+    spec->n_template_columns++;
+  spec->template_value = palloc(sizeof(int) * Max(spec->n_template_columns, 1));
+  for (int i = 0; (name = ond_connector_column(spec->connector, i)) != NULL; i++)
+    spec->template_value[i] = column_value(spec, name, psprintf("the templates of destination \"%s\"", destination->name));
+}
+
+static void check_types(const OndSpec *spec) {
+  for (int i = 0; i < spec->n_values; i++)
+    (void)ond_encoder_create(spec->values[i].type, spec->values[i].name);
+}
+
+OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDestination *destination) {
+  OndSpec *spec = palloc0(sizeof(OndSpec));
+  MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+  callback->func = free_compiled;
+  callback->arg = spec;
+  MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+  spec->sync = sync;
+  spec->model = model;
+  spec->n_keys = sync->n_keys;
+  spec->keys = palloc0(sizeof(OndKeyColumn) * sync->n_keys);
+  for (int i = 0; i < sync->n_keys; i++) {
+    ond_key_column(model, sync->keys[i], &spec->keys[i]);
+    spec->keys[i].value = column_value(spec, sync->keys[i], "the key");
+  }
+  compile_mapping_document(spec);
+  compile_fields(spec);
+  compile_connector(spec, destination);
+  spec->cursor_value = sync->options.cursor_column == NULL ? -1 : column_value(spec, sync->options.cursor_column, "option cursor_column");
+  check_types(spec);
+  return spec;
+}
+
+/* --- the signature ---------------------------------------------------------------------------------------- */
+
+/* Used columns of the model (not the expressions) with their types, without length or precision: these do not change what is sent. */
+static char *signature(const OndSpec *spec) {
+  StringInfoData s;
+  bool first = true;
+
+  initStringInfo(&s);
+  appendStringInfoChar(&s, '[');
+  for (int i = 0; i < spec->model->n_columns; i++) {
+    const OndModelColumn *column = &spec->model->columns[i];
+    char *sql = psprintf("q.%s", quote_identifier(column->name));
+
+    for (int k = 0; k < spec->n_values; k++) {
+      if (strcmp(spec->values[k].sql, sql) != 0)
+        continue;
+      appendStringInfoString(&s, first ? "{\"name\":" : ",{\"name\":");
+      escape_json(&s, column->name);
+      appendStringInfoString(&s, ",\"type\":");
+      escape_json(&s, format_type_be(column->type));
+      appendStringInfoChar(&s, '}');
+      first = false;
+      break;
+    }
+  }
+  appendStringInfoChar(&s, ']');
+  return s.data;
+}
+
+char *ond_sync_check(const OndSync *sync, const OndModel *model, const OndDestination *destination) {
+  OndSpec *spec = ond_spec_build(sync, model, destination);
+  StringInfoData sql;
+
+  /* runs nothing of the model, but checks the owner's rights on all that it reads */
+  initStringInfo(&sql);
+  appendStringInfoString(&sql, "SELECT ");
+  for (int i = 0; i < spec->n_values; i++)
+    appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", spec->values[i].sql);
+  appendStringInfo(&sql, " FROM (\n%s\n) q LIMIT 0", model->query);
+  if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql.data, true, 0) != SPI_OK_SELECT)
+    elog(ERROR, "could not check the model");
+  SPI_finish();
+  return signature(spec);
+}
+
+/* Type of a column in the stored signature, or NULL. */
+static char *stored_type(const char *columns, const char *name) {
+  Datum list = DirectFunctionCall1(jsonb_in, CStringGetDatum(columns));
+  Datum values[2] = {list, CStringGetTextDatum(name)};
+  Oid types[2] = {JSONBOID, TEXTOID};
+  char *type = NULL;
+
+  if (SPI_execute_with_args("SELECT e.v OPERATOR(pg_catalog.->>) 'type' FROM pg_catalog.jsonb_array_elements($1) e(v)"
+                            " WHERE e.v OPERATOR(pg_catalog.->>) 'name' OPERATOR(pg_catalog.=) $2",
+                            2, types, values, NULL, true, 1) == SPI_OK_SELECT &&
+      SPI_processed == 1)
+    type = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+  return type;
+}
+
+void ond_spec_check_signature(const OndSpec *spec) {
+  if (SPI_connect() != SPI_OK_CONNECT)
+    elog(ERROR, "SPI_connect failed");
+  for (int i = 0; i < spec->model->n_columns; i++) {
+    const OndModelColumn *column = &spec->model->columns[i];
+    char *was = stored_type(spec->sync->columns, column->name);
+
+    if (was != NULL && strcmp(was, format_type_be(column->type)) != 0)
+      ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                      errmsg("column \"%s\" of model \"%s\" changed its type from %s to %s", column->name, spec->model->display, was,
+                             format_type_be(column->type)),
+                      errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => …) and the model as it is now; rows whose version changes are sent again.",
+                              spec->sync->name)));
+  }
+  SPI_finish();
+}

@@ -1,0 +1,60 @@
+/*
+ * spec.h - a sync compiled for one run: model, key, mapping and connector put together and checked against each other.
+ *
+ *   values   what the diff selects of the model: the used columns (c1 … cn), then the mapping's SQL expressions (x1 … xm)
+ *   keys     the key columns with the types of the state table
+ *   fields   the mapping's; each takes a value, a constant or a template over values
+ */
+#ifndef OND_ENGINE_SPEC_H
+#define OND_ENGINE_SPEC_H
+
+#include "postgres.h"
+#include "catalog/sync.h"
+#include "connector/connector.h"
+#include "connector/mapping.h"
+#include "engine/model.h"
+
+typedef struct OndKeyColumn {
+  const char *name;
+  int value;                  /* its number among the values */
+  Oid type;                   /* of the state table's column */
+  const char *type_sql;       /* "pg_catalog.int8" */
+  bool text;                  /* COLLATE "C" */
+} OndKeyColumn;
+
+typedef struct OndValue {
+  const char *name;           /* of the model's column or the field's target: for messages */
+  const char *sql;            /* expression over q */
+  Oid type;
+} OndValue;
+
+typedef struct OndSpec {
+  const OndSync *sync;
+  const OndModel *model;
+  OndConnector *connector;
+  OndMapping *mapping;
+  int n_keys;
+  OndKeyColumn *keys;
+  int n_values;
+  OndValue *values;
+  int *field_value;           /* per mapping field: number of the value, -1: constant or template */
+  int **field_parts;          /* per template field: value of each part, -1: literal */
+  int n_template_columns;     /* columns that the connector's templates name, as ond_connector_column() numbers them */
+  int *template_value;
+  int cursor_value;           /* -1: no cursor */
+  bool free_registered;
+} OndSpec;
+
+/* A key column's type in the state table (value is -1); an error when it does not exist or cannot be part of a key. */
+extern void ond_key_column(const OndModel *model, const char *name, OndKeyColumn *key);
+
+/*
+ * Compiles and checks everything; errors name what is wrong as create_sync would. Called as the owner (ond_owner_begin, spi = false): model columns may be of any type.
+ * The result lives in the current context; connector and mapping are freed when the context is reset or deleted.
+ */
+extern OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDestination *destination);
+
+/* Error when columns that the sync uses changed their type or vanished since the signature was taken. */
+extern void ond_spec_check_signature(const OndSpec *spec);
+
+#endif

@@ -1,0 +1,223 @@
+/*
+ * state.h - the shared memory itself: for the processes of this room and for run_sync, which starts and watches a run. Others read shared.h.
+ *
+ * Words
+ *   wake      something may be due in a database; counted, so that one that comes while a scheduler looks is never lost
+ *   slot      one run, from the claim to the moment when everybody who must know of its end knows
+ *   starter   who claimed the slot: the scheduler, or a backend in run_sync
+ *
+ * One lock (ond_state_lock) guards databases, slots and waits; each slot's progress has a spinlock, each budget a lock of its own (budget.c).
+ * A slot's life (slot.c):
+ *
+ *   FREE -> STARTING   claim: the starter registers a worker
+ *   STARTING -> RUNNING  attach: the worker's first step, before it connects
+ *   STARTING -> FREE   abandon: no worker could be registered
+ *   STARTING, RUNNING -> ENDED  the process has gone (or never came)
+ *   ENDED -> FREE      the starter has seen the end, and a run that died has been recorded (by the scheduler, or told to the starter)
+ */
+#ifndef OND_WORKER_STATE_H
+#define OND_WORKER_STATE_H
+
+#include "postgres.h"
+#include "engine/run.h"
+#include "storage/condition_variable.h"
+#include "storage/dsm.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+#include "worker/shared.h"
+
+#define OND_DATABASES_MAX 1024     /* databases with something due */
+#define OND_ENDED_MAX     32       /* ended runs that wait to be recorded, beside the running ones */
+#define OND_WAITS_MAX     128      /* backends that wait in run_sync, for the search of deadlocks */
+#define OND_REASON_MAX    512
+
+typedef struct OndDatabase {
+  Oid oid;                         /* InvalidOid: unused */
+  char name[NAMEDATALEN];
+  uint64 wakes;                    /* counts wakes ... */
+  uint64 seen;                     /* ... and those that a scheduler has answered */
+  TimestampTz woken_at;            /* the first wake that is not answered */
+  TimestampTz due;                 /* DT_NOEND: nothing */
+  bool starved;                    /* due, and no slot or worker was free */
+  uint64 releases_seen;            /* slots released when it starved */
+  pid_t scheduler;                 /* 0: none */
+  Latch *scheduler_latch;
+  int failures;                    /* visits in a row that brought nothing: back-off */
+  TimestampTz retry_at;
+} OndDatabase;
+
+typedef enum OndSlotState { OND_SLOT_FREE, OND_SLOT_STARTING, OND_SLOT_RUNNING, OND_SLOT_ENDED } OndSlotState;
+
+/* DONE: its row says how. BUSY: another process had the run lock. DIED: the process went without writing the end. */
+typedef enum OndEnding { OND_ENDING_NONE, OND_ENDING_DONE, OND_ENDING_BUSY, OND_ENDING_DIED } OndEnding;
+
+typedef struct OndSlot {
+  OndSlotState state;
+  OndEnding ending;
+  uint32 generation;               /* counts claims */
+  bool waited;                     /* the starter wants to see the end */
+  bool cancel;
+  pid_t pid;                       /* 0 until attached */
+  Latch *latch;
+  Oid database;
+  Oid owner;
+  int64 sync_id;
+  char trigger[16];
+  char requested_by[NAMEDATALEN];
+  TimestampTz queued_at;
+  int64 max_rows;
+  dsm_handle keys;                 /* DSM_HANDLE_INVALID: none */
+  int64 run_id;                    /* 0 until set */
+  TimestampTz claimed_at;
+  TimestampTz ended_at;
+  char error_code[6];              /* of a run that died */
+  char error_message[OND_REASON_MAX];
+  ConditionVariable changed;
+  slock_t mutex;                   /* guards what follows */
+  OndProgress progress;
+  double requests_per_s;
+  TimestampTz started_at;
+  int budget;                      /* index, -1: none */
+} OndSlot;
+
+typedef struct OndWait {
+  pid_t waiter;                    /* 0: unused */
+  int slot;
+  uint32 generation;
+} OndWait;
+
+typedef struct OndState {
+  LWLock *lock;
+  TimestampTz initialised_at;      /* start or crash restart of the server */
+  Latch *launcher;                 /* NULL: not running */
+  bool relist;                     /* a wake found no room: list the databases again */
+  bool full_logged;                /* said once that all workers are busy */
+  uint64 releases;                 /* counts slots that were released */
+  int n_slots;
+  OndDatabase databases[OND_DATABASES_MAX];
+  OndWait waits[OND_WAITS_MAX];
+  OndSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} OndState;
+
+/* NULL when the library is not preloaded. */
+extern OndState *ond_state;
+
+/* _PG_init: asks for memory and locks; then makes or attaches to them. */
+extern void ond_state_request(void);
+extern void ond_state_startup(void);
+/* budget.c's part of both. */
+extern Size ond_budget_memory(void);
+extern void ond_budget_startup(LWLockPadded *locks);
+
+/* Error 55000 with the hint to preload the library. */
+extern void ond_state_require(void);
+
+/* --- databases (databases.c) ------------------------------------------------------------------------------------- */
+/* Something may be due: counts a wake and tells the database's scheduler, or the launcher. name may be NULL. */
+extern void ond_database_wake(Oid database, const char *name);
+/* Likewise, without telling anybody (the launcher's own). False: no room. */
+extern bool ond_database_note(Oid database, const char *name);
+/* A scheduler takes the database; false when another has it. Released when the process exits. */
+extern bool ond_database_claim(Oid database);
+extern uint64 ond_database_wakes(Oid database);
+
+typedef struct OndAgenda {
+  TimestampTz due;                 /* DT_NOEND: nothing by itself */
+  bool starved;                    /* it is due, but there was no room */
+} OndAgenda;
+
+/* A scheduler's last word: what is due next. False when a wake came after `seen`: it must look again. */
+extern bool ond_database_publish(Oid database, uint64 seen, const OndAgenda *agenda);
+
+/* The launcher's view: the due database that waited longest, and else (false) when to look again (DT_NOEND: at a wake). */
+extern bool ond_database_next(TimestampTz now, const Oid *busy, int n_busy, OndDatabase *out, TimestampTz *look_at);
+/* A scheduler of it is being started: back off if it brings nothing. */
+extern void ond_database_started(Oid database, TimestampTz now);
+/* Forgets databases that are not in the list, and their ended slots. */
+extern void ond_database_keep_only(const Oid *oids, int n);
+
+/* --- slots (slot.c) ---------------------------------------------------------------------------------------------- */
+typedef struct OndSlotRef {
+  int index;
+  uint32 generation;
+} OndSlotRef;
+
+typedef enum OndClaim { OND_CLAIM_OK, OND_CLAIM_RUNNING, OND_CLAIM_FULL } OndClaim;
+
+/* Takes a slot for a run; RUNNING: a run of this sync has one, ref says which. request->keys is not looked at, `keys` is. */
+extern OndClaim ond_slot_claim(const OndRunRequest *request, dsm_handle keys, bool waited, OndSlotRef *ref);
+/* No worker could be registered. */
+extern void ond_slot_abandon(OndSlotRef ref);
+/* A worker was registered and never came (its handle says stopped): ends the slot. */
+extern void ond_slot_never_came(OndSlotRef ref);
+/* A copy of the slot as it is; false when it belongs to another run by now. progress may be NULL. */
+extern bool ond_slot_look(OndSlotRef ref, OndSlot *out);
+/* The starter waits no longer. told: it has reported a death itself, nobody else needs to. */
+extern void ond_slot_leave(OndSlotRef ref, bool told);
+/* Sleeps until the slot changes or timeout_ms passed. Interrupts are served. */
+extern void ond_slot_sleep(OndSlotRef ref, long timeout_ms);
+/* Asks the run to stop; interrupt: also when it waits for a lock or runs a query. */
+extern void ond_slot_stop(OndSlotRef ref, bool interrupt);
+/* Everything running in a database stops (DROP EXTENSION). */
+extern void ond_slot_stop_all(Oid database);
+
+/* The worker's side. attach fills the request (keys: as handle) and registers what frees the slot when the process exits. */
+extern bool ond_slot_attach(OndSlotRef ref, OndRunRequest *request, dsm_handle *keys);
+extern void ond_slot_set_run(int64 run_id);
+extern void ond_slot_progress(const OndProgress *p, double requests_per_s);
+extern void ond_slot_budget(int budget);
+extern bool ond_slot_cancelled(void);
+extern void ond_slot_ending(OndEnding ending);
+/* The reason of a death: the first one counts. */
+extern void ond_slot_reason(int sqlstate, const char *words);
+
+/* The scheduler's side. Copies (palloc) of the slots of a database that are live, or that ended and wait for it. */
+extern OndSlot *ond_slot_list(Oid database, bool live, OndSlotRef **refs, int *n);
+extern void ond_slot_recorded(OndSlotRef ref);
+
+/* For the search of deadlocks: this backend waits for the run in ref (index -1: no longer); the process that a waiting backend waits for, 0: none. */
+extern void ond_slot_wait_note(OndSlotRef ref);
+extern pid_t ond_slot_waited_by(pid_t waiter);
+
+/* --- budgets (budget.c) ------------------------------------------------------------------------------------------ */
+typedef struct OndBudgetView {
+  Oid database;
+  int64 destination_id;
+  char left[512];                  /* "73 of 100/10s, ..." ; empty: unlimited */
+  char limits[256];                /* "100/10s, 250000/1d" */
+  int64 paused_for_us;             /* 0: not */
+  int in_flight;
+  TimestampTz last_error_at;       /* 0: none */
+  char last_error[256];
+} OndBudgetView;
+
+/* False when the entry is not in use. */
+extern bool ond_budget_view(int index, OndBudgetView *out);
+extern int ond_budget_index(const OndBudget *b);
+/* End of a transaction in a backend: its handles are given back. Run workers keep theirs. */
+extern void ond_budget_at_xact_end(void);
+
+/* --- starting runs (start.c) --------------------------------------------------------------------------------------- */
+struct BackgroundWorkerHandle;
+typedef struct OndStarted {
+  OndSlotRef ref;
+  struct BackgroundWorkerHandle *handle;
+} OndStarted;
+
+typedef enum OndStart { OND_START_OK, OND_START_RUNNING, OND_START_NO_SLOT, OND_START_NO_PROCESS } OndStart;
+
+/* Claims a slot and registers a worker for it. RUNNING: out->ref is the other run's slot. */
+extern OndStart ond_start_run(const OndRunRequest *request, const char *sync_name, dsm_handle keys, bool waited, OndStarted *out);
+/* Whether a started worker's process has gone or never came; then its slot is brought to an end. */
+extern bool ond_start_check(const OndStarted *started);
+
+/* Why a run worker of this role could not connect here; NULL: it can. Needs a transaction. */
+extern const char *ond_start_obstacle(Oid owner, int *sqlstate);
+
+/* The bodies of the processes. */
+extern PGDLLEXPORT void ond_launcher_main(Datum arg);
+extern PGDLLEXPORT void ond_scheduler_main(Datum arg);
+extern PGDLLEXPORT void ond_run_worker_main(Datum arg);
+
+#endif

@@ -1,0 +1,42 @@
+# Unit tests of the rooms without Postgres: one program a room, linked with the sources of that room and of those below it,
+# under the address and undefined-behaviour sanitizers where the compiler has them.
+#
+# Included by the top Makefile. Sets UNIT_TESTS, the programs (they print TAP); a room without tests has none.
+
+UNIT_CC       ?= $(CC)
+UNIT_DIR       = build/unit
+UNIT_SANITIZE := $(shell echo 'int main(void) { return 0; }' | \
+                   $(UNIT_CC) -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null && \
+                   echo '-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer')
+UNIT_CFLAGS    = -std=gnu11 -g -O1 -Wall -Wextra $(WERROR) $(UNIT_SANITIZE) -Isrc -Itest/unit
+
+UNIT_ROOMS_core      = core
+UNIT_ROOMS_http      = core http
+UNIT_ROOMS_connector = core http connector
+UNIT_LIBS_core       = -lcrypto
+UNIT_LIBS_http       = -lcurl -lcrypto -lz
+UNIT_LIBS_connector  = -ljson-c -lcurl -lcrypto -lz
+
+UNIT_ROOMS = $(foreach room,core http connector,$(if $(wildcard test/unit/test_$(room)_*.c),$(room)))
+UNIT_TESTS = $(UNIT_ROOMS:%=$(UNIT_DIR)/test_%)
+
+# $(call unit_objects,sources)
+unit_objects = $(patsubst %.c,$(UNIT_DIR)/%.o,$(sort $(wildcard $(1))))
+
+$(UNIT_DIR)/%.o: %.c
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CFLAGS) -MMD -MP -c $< -o $@
+
+# $(call unit_program,room)
+define unit_program
+$(UNIT_DIR)/test_$(1): $(call unit_objects,test/unit/unit.c test/unit/test_$(1)_*.c $(UNIT_ROOMS_$(1):%=src/%/*.c))
+	$$(UNIT_CC) $$(UNIT_CFLAGS) $$^ -o $$@ $$(UNIT_LIBS_$(1))
+endef
+$(foreach room,$(UNIT_ROOMS),$(eval $(call unit_program,$(room))))
+
+-include $(shell find $(UNIT_DIR) -name '*.d' 2>/dev/null)
+
+.PHONY: clean-unit
+clean: clean-unit
+clean-unit:
+	rm -rf $(UNIT_DIR)
