@@ -42,7 +42,7 @@ REGRESS_OPTS   = --inputdir=test
 EXTRA_CLEAN    = $(OBJS:.o=.d) results regression.diffs regression.out tmp_check test/isolation/output_iso
 
 # Debian's servers are built with JIT; bitcode would need clang and gains nothing here.
-with_llvm = no
+override with_llvm = no
 
 WERROR ?= -Werror
 LIBRARIES = libcurl json-c libxxhash libcrypto zlib

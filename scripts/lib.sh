@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shared by check.sh and demo.sh: find or install what the build and the tests need, choose the server, copy the tree to where user
 # postgres may write, build and install. Sourced by bash, from the top of the repository. Existing clusters and services are not touched.
 
@@ -20,7 +21,7 @@ missing_packages() {
 
 # While packages are installed: no service starts, no default cluster appears.
 quiet_install() {
-  local policy=/usr/sbin/policy-rc.d cluster_conf=/etc/postgresql-common/createcluster.d/zz-ondatra.conf made_policy= status=0
+  local policy=/usr/sbin/policy-rc.d cluster_conf=/etc/postgresql-common/createcluster.d/zz-ondatra.conf made_policy='' status=0
   if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy && made_policy=1
   fi
@@ -62,6 +63,8 @@ Run this as root, or install them first: apt-get install --no-install-recommends
     }
   fi
   rm -f "$apt_log"
+  # Its package would start it at the next boot; the tests start their own.
+  case " $missing" in *" nginx-light "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;; esac
 }
 
 # Sets PG_CONFIG, pg_bin, pg_version (major). An explicit PG_CONFIG wins; else the newest server of Debian's that is there; else the release's own.
@@ -122,7 +125,7 @@ choose_user() {
 
 # copy_tree DIR: the sources without build products, owned by the server's user: the clone itself may lie where that user cannot read.
 copy_tree() {
-  tar -cf - --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.d' --exclude=./tmp_check --exclude=./sql/ondatra--0.1.0.sql . | tar -xf - -C "$1"
+  tar -cf - --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.d' --exclude=./tmp_check --exclude=./build --exclude=./sql/ondatra--0.1.0.sql . | tar -xf - -C "$1"
   [ "$(id -u)" != 0 ] || chown -R "$server_user:" "$1"
 }
 

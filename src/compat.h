@@ -5,7 +5,9 @@
 #define OND_COMPAT_H
 
 #include "postgres.h"
+#include "catalog/pg_database.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
 #error "ondatra needs PostgreSQL 15 or newer"
@@ -14,8 +16,10 @@
 /* Before 17 a background worker cannot log in as a role without LOGIN. */
 #if PG_VERSION_NUM < 170000
 #define OND_COMPAT_OWNER_NEEDS_LOGIN true
+#define OND_COMPAT_OWNER_CONNECT_FLAGS 0
 #else
 #define OND_COMPAT_OWNER_NEEDS_LOGIN false
+#define OND_COMPAT_OWNER_CONNECT_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
 #endif
 
 /* True when this process holds the lock in this mode. */
@@ -27,4 +31,14 @@ static inline bool ond_compat_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
 #endif
 }
 
+/* May the role connect to the database? */
+static inline bool ond_compat_can_connect(Oid database, Oid role) {
+#if PG_VERSION_NUM < 160000
+  return pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK;
+#else
+  return object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK;
 #endif
+}
+
+#endif
+

@@ -55,6 +55,7 @@ CREATE TABLE ondatra.all_syncs (
   state_changed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   anchor        timestamptz NOT NULL DEFAULT pg_catalog.now(),  -- of an interval schedule
   next_run_at   timestamptz,                 -- NULL: not by itself
+  recover_at    timestamptz,                 -- a follow-up run of its own: rows wait until nothing in doubt can still arrive
   last_run_id   bigint,                      -- the last finished run
   failures      int NOT NULL DEFAULT 0,      -- failed runs in a row, for error_after
   resend        boolean NOT NULL DEFAULT false,  -- resend_sync: the next complete run sends every row

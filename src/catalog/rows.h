@@ -55,21 +55,21 @@ static inline char *ond_row_text(int column, MemoryContext context) {
   bool isnull;
   Datum d = ond_row_datum(column, &isnull);
   MemoryContext old;
-  char *text;
+  char *copy;
 
   if (isnull) {
     return NULL;
   }
   old = MemoryContextSwitchTo(context);
-  text = TextDatumGetCString(d);
+  copy = TextDatumGetCString(d);
   MemoryContextSwitchTo(old);
-  return text;
+  return copy;
 }
 
 /* An argument that may be NULL: its Datum, and the mark for SPI. */
-static inline Datum ond_text_datum(const char *text, char *null_mark) {
-  *null_mark = text == NULL ? 'n' : ' ';
-  return text == NULL ? (Datum)0 : CStringGetTextDatum(text);
+static inline Datum ond_text_datum(const char *s, char *null_mark) {
+  *null_mark = s == NULL ? 'n' : ' ';
+  return s == NULL ? (Datum)0 : CStringGetTextDatum(s);
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
@@ -86,7 +87,7 @@ static bool read_extension(OndExtension *out) {
     Form_pg_extension form = (Form_pg_extension)GETSTRUCT(tuple);
 
     out->extension = form->oid;
-    out->schema = form->extnamespace;
+    out->schema = get_namespace_oid("ondatra", true); /* made by the install script, which is in pg_catalog itself */
     out->owner = form->extowner;
   }
   systable_endscan(scan);

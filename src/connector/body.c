@@ -18,7 +18,7 @@
 
 /* A member name in the output that must not occur twice. */
 typedef struct NamePlace {
-  const OndBuf *out;        /* for sorting: offsets are relative to it */
+  const OndBuf *out; /* for sorting: offsets are relative to it */
   size_t offset;
   size_t n;
   int row;
@@ -35,7 +35,7 @@ typedef struct Run {
   const OndBodyInput *in;
   OndBuf *out;
   OndError *err;
-  int row;                  /* -1: outside of a repetition, the first row counts */
+  int row; /* -1: outside of a repetition, the first row counts */
   int bad_row;
   size_t line_start;
   NamePlace *names;
@@ -124,7 +124,7 @@ static uint32_t hash_name(const OndMember *member) {
 
   /* Names with escapes share one hash: they are compared by their text. */
   for (size_t i = 0; !member->escaped && i < member->name.n; i++) {
-    hash = (hash ^ (unsigned char) member->name.p[i]) * 16777619u;
+    hash = (hash ^ (unsigned char)member->name.p[i]) * 16777619u;
   }
   return member->escaped ? 0 : hash;
 }
@@ -152,7 +152,7 @@ static bool collect_members(Run *r, size_t *offset) {
     }
     r->members[r->n_members++] = (MergeMember){member, hash_name(&member)};
   }
-  *offset = (size_t) (members.p - r->out->data) + 1;
+  *offset = (size_t)(members.p - r->out->data) + 1;
   return !members.bad || fail_merge(r, "something to merge is not well-formed JSON in this row");
 }
 
@@ -239,7 +239,7 @@ static bool check_names(Run *r) {
     const NamePlace *other = &r->names[i];
 
     if (one->n == other->n && memcmp(r->out->data + one->offset, r->out->data + other->offset, one->n) == 0) {
-      ond_error_set(r->err, "two rows of one request have the same member name %.*s", (int) (one->n < 200 ? one->n : 200),
+      ond_error_set(r->err, "two rows of one request have the same member name %.*s", (int)(one->n < 200 ? one->n : 200),
                     r->out->data + one->offset);
       r->row = other->row;
       return fail_row(r);
@@ -251,12 +251,12 @@ static bool check_names(Run *r) {
 static bool check_row(Run *r, size_t start) {
   size_t n = r->out->len - start;
 
-  if (r->in->row_bytes > 0 && n > (size_t) r->in->row_bytes) {
-    ond_error_set(r->err, "the row takes %zu bytes, the operation allows %lld", n, (long long) r->in->row_bytes);
+  if (r->in->row_bytes > 0 && n > (size_t)r->in->row_bytes) {
+    ond_error_set(r->err, "the row takes %zu bytes, the operation allows %lld", n, (long long)r->in->row_bytes);
     return fail_row(r);
   }
-  if (r->in->bytes > 0 && r->in->n > 1 && r->out->len > (size_t) r->in->bytes) {
-    return fail_size(r, (size_t) r->in->bytes);
+  if (r->in->bytes > 0 && r->in->n > 1 && r->out->len > (size_t)r->in->bytes) {
+    return fail_size(r, (size_t)r->in->bytes);
   }
   return true;
 }
@@ -319,23 +319,15 @@ static bool run_step(Run *r, int i) {
   const OndBodyStep *step = &r->body->steps[i];
 
   switch (step->code) {
-    case OND_BODY_LITERAL:
-      return append(r, step->literal.p, step->literal.n);
-    case OND_BODY_FIELDS:
-      return run_fields(r, step);
-    case OND_BODY_VALUE:
-      return ond_reference_json(r->in->values, &step->text.parts[0], r->out, r->err) || fail_value(r);
-    case OND_BODY_TEXT:
-    case OND_BODY_NAME:
-      return run_text(r, step);
-    case OND_BODY_EACH:
-      return run_each(r, i);
-    case OND_BODY_MERGE:
-      return run_merge(r, i);
-    case OND_BODY_PART:
-      break;
-    case OND_BODY_LINE:
-      return run_line(r);
+  case OND_BODY_LITERAL: return append(r, step->literal.p, step->literal.n);
+  case OND_BODY_FIELDS: return run_fields(r, step);
+  case OND_BODY_VALUE: return ond_reference_json(r->in->values, &step->text.parts[0], r->out, r->err) || fail_value(r);
+  case OND_BODY_TEXT:
+  case OND_BODY_NAME: return run_text(r, step);
+  case OND_BODY_EACH: return run_each(r, i);
+  case OND_BODY_MERGE: return run_merge(r, i);
+  case OND_BODY_PART: break;
+  case OND_BODY_LINE: return run_line(r);
   }
   return true;
 }
@@ -356,10 +348,10 @@ static bool run(Run *r, int from, int to) {
 static bool check_whole(Run *r, size_t start) {
   size_t n = r->out->len - start;
 
-  if (r->in->bytes > 0 && n > (size_t) r->in->bytes) {
-    return fail_size(r, (size_t) r->in->bytes);
+  if (r->in->bytes > 0 && n > (size_t)r->in->bytes) {
+    return fail_size(r, (size_t)r->in->bytes);
   }
-  if (r->in->n == 1 && r->in->row_bytes > 0 && n > (size_t) r->in->row_bytes && !ond_body_has_each(r->body)) {
+  if (r->in->n == 1 && r->in->row_bytes > 0 && n > (size_t)r->in->row_bytes && !ond_body_has_each(r->body)) {
     return check_row(r, start);
   }
   return true;

@@ -18,8 +18,8 @@
 
 /* What is put into the body beside the template. */
 typedef struct OndBodyExtra {
-  const char *field;        /* member of the body that gets the request's idempotency key; NULL: none */
-  const char *item;         /* member of each item that gets the row's idempotency key; NULL: none */
+  const char *field; /* member of the body that gets the request's idempotency key; NULL: none */
+  const char *item;  /* member of each item that gets the row's idempotency key; NULL: none */
 } OndBodyExtra;
 
 /*
@@ -34,8 +34,8 @@ typedef struct OndBodyInput {
   OndValues *values;
   const OndRow *const *rows;
   int n;
-  int64_t row_bytes;        /* most that one row's part may take; 0: no limit */
-  int64_t bytes;            /* most that the body may take; 0: no limit */
+  int64_t row_bytes; /* most that one row's part may take; 0: no limit */
+  int64_t bytes;     /* most that the body may take; 0: no limit */
 } OndBodyInput;
 
 /*

@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-#define STEPS_MAX 20000
-#define LITERAL_BYTES_MAX ((size_t) 8 * 1024 * 1024)
+#define STEPS_MAX         20000
+#define LITERAL_BYTES_MAX ((size_t)8 * 1024 * 1024)
 
 typedef struct Builder {
   OndScope scope;
@@ -30,7 +30,7 @@ static bool compile(Builder *b, const OndNode *at);
 static int add_step(Builder *b, OndBodyCode code) {
   if (b->n == b->max) {
     b->max = b->max ? 2 * b->max : 16;
-    b->steps = ond_realloc(b->steps, (size_t) b->max * sizeof(*b->steps));
+    b->steps = ond_realloc(b->steps, (size_t)b->max * sizeof(*b->steps));
   }
   b->steps[b->n] = (OndBodyStep){.code = code};
   return b->n++;
@@ -209,7 +209,7 @@ static bool read_names(Builder *b, const OndNode *at, OndBodyStep *step) {
     names[i] = (OndBytes){ond_arena_strdup(b->scope.c->arena, text), strlen(text)};
   }
   step->names = names;
-  step->n_names = (int) n;
+  step->n_names = (int)n;
   return true;
 }
 
@@ -448,7 +448,7 @@ static bool compile_each_map(Builder *b, const OndNode *at) {
       return false;
     }
     literal_str(b, ":");
-    if (!compile_item(b, &member, (size_t) json_object_object_length(map.value))) {
+    if (!compile_item(b, &member, (size_t)json_object_object_length(map.value))) {
       return false;
     }
   }
@@ -484,20 +484,17 @@ static bool compile(Builder *b, const OndNode *at) {
     return false;
   }
   switch (json_object_get_type(at->value)) {
-    case json_type_string:
-      return compile_string(b, at);
-    case json_type_array:
-      return compile_array(b, at);
-    case json_type_object:
-      if (is_object_of(at, "$fields")) {
-        return compile_fields(b, at);
-      }
-      if (is_object_of(at, "$merge")) {
-        return compile_merge(b, at);
-      }
-      return is_object_of(at, "$each") ? compile_each_map(b, at) : compile_object(b, at);
-    default:
-      return ond_document_json(at->value, &b->literal) || check_size(b, at);
+  case json_type_string: return compile_string(b, at);
+  case json_type_array: return compile_array(b, at);
+  case json_type_object:
+    if (is_object_of(at, "$fields")) {
+      return compile_fields(b, at);
+    }
+    if (is_object_of(at, "$merge")) {
+      return compile_merge(b, at);
+    }
+    return is_object_of(at, "$each") ? compile_each_map(b, at) : compile_object(b, at);
+  default: return ond_document_json(at->value, &b->literal) || check_size(b, at);
   }
 }
 
@@ -561,9 +558,9 @@ static struct json_object *default_template(const OndScope *s) {
 
 static const OndBody *finish(Builder *b) {
   OndBody *body = ond_arena_alloc(b->scope.c->arena, sizeof(*body));
-  OndBodyStep *steps = ond_arena_alloc(b->scope.c->arena, (size_t) b->n * sizeof(*steps));
+  OndBodyStep *steps = ond_arena_alloc(b->scope.c->arena, (size_t)b->n * sizeof(*steps));
 
-  memcpy(steps, b->steps, (size_t) b->n * sizeof(*steps));
+  memcpy(steps, b->steps, (size_t)b->n * sizeof(*steps));
   body->n = b->n;
   body->steps = steps;
   return body;

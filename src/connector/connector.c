@@ -42,7 +42,7 @@ static bool parse_windows(const OndNode *at, OndRateGroup *group, OndError *err)
       return ond_node_place(&one, err);
     }
   }
-  group->n = (int) n;
+  group->n = (int)n;
   return true;
 }
 
@@ -109,9 +109,9 @@ static bool parse_retry(OndConnector *c, const OndNode *options, OndError *err) 
     return false;
   }
   if (max_ms < base_ms) {
-    return ond_node_fail(&at, err, "\"max_ms\" (%lld) is less than \"base_ms\" (%lld)", (long long) max_ms, (long long) base_ms);
+    return ond_node_fail(&at, err, "\"max_ms\" (%lld) is less than \"base_ms\" (%lld)", (long long)max_ms, (long long)base_ms);
   }
-  retry->attempts = (int) attempts;
+  retry->attempts = (int)attempts;
   retry->base_us = base_ms * 1000;
   retry->max_us = max_ms * 1000;
   return true;
@@ -126,14 +126,14 @@ static bool parse_gzip(OndConnector *c, const OndNode *options, OndError *err) {
     return true;
   }
   if (json_object_is_type(at.value, json_type_object)) {
-    if (!ond_node_object(&at, VALID, err) || !ond_member_int(&at, "min_bytes", 0, (int64_t) OND_BODY_BYTES_MAX, &min, err)) {
+    if (!ond_node_object(&at, VALID, err) || !ond_member_int(&at, "min_bytes", 0, (int64_t)OND_BODY_BYTES_MAX, &min, err)) {
       return false;
     }
     c->gzip = true;
   } else if (!ond_node_bool(&at, &c->gzip, err)) {
     return false;
   }
-  c->gzip_bytes_min = (size_t) min;
+  c->gzip_bytes_min = (size_t)min;
   return true;
 }
 
@@ -148,9 +148,9 @@ static bool parse_limits(OndConnector *c, const OndNode *options, OndError *err)
       !ond_member_int(options, "connect_timeout_ms", 1, 600000, &connect_timeout_ms, err)) {
     return false;
   }
-  c->limits.concurrency = (int) concurrency;
-  c->limits.timeout_ms = (int) timeout_ms;
-  c->limits.connect_timeout_ms = (int) connect_timeout_ms;
+  c->limits.concurrency = (int)concurrency;
+  c->limits.timeout_ms = (int)timeout_ms;
+  c->limits.connect_timeout_ms = (int)connect_timeout_ms;
   return true;
 }
 
@@ -189,7 +189,7 @@ static bool parse_variables(OndConnector *c, const OndNode *options, OndError *e
   if (n > VARIABLES_MAX) {
     return ond_node_fail(&at, err, "\"variables\" has more than %d members", VARIABLES_MAX);
   }
-  c->variables = ond_arena_alloc(c->arena, (size_t) n * sizeof(*c->variables));
+  c->variables = ond_arena_alloc(c->arena, (size_t)n * sizeof(*c->variables));
   it = json_object_iter_begin(at.value);
   end = json_object_iter_end(at.value);
   for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
@@ -235,8 +235,8 @@ static bool parse_object(OndConnector *c, const OndNode *options, OndError *err)
       return false;
     }
     for (int kind = 0; kind < OND_KINDS; kind++) {
-      if (ond_node_get(&object, ond_kind_name((OndKind) kind), &at)) {
-        c->operations[kind] = ond_operation_parse(c, (OndKind) kind, &at, err);
+      if (ond_node_get(&object, ond_kind_name((OndKind)kind), &at)) {
+        c->operations[kind] = ond_operation_parse(c, (OndKind)kind, &at, err);
         if (!c->operations[kind]) {
           return false;
         }
@@ -252,8 +252,8 @@ static bool parse_object(OndConnector *c, const OndNode *options, OndError *err)
 }
 
 static bool parse_options(OndConnector *c, const OndNode *options, OndError *err) {
-  static const char *const VALID[] = {"object",  "rate_limit", "concurrency", "timeout_ms", "connect_timeout_ms", "retry",
-                                      "headers", "variables",  "gzip",        "check",      NULL};
+  static const char *const VALID[] = {"object",    "rate_limit", "concurrency", "timeout_ms", "connect_timeout_ms", "retry", "headers",
+                                      "variables", "gzip",       "check",       NULL};
   OndScope scope = {.c = c};
   OndNode at;
   bool has_check;
@@ -333,14 +333,10 @@ const OndOperation *ond_connector_operation(const OndConnector *c, OndOp op) {
   const OndOperation *upsert = c->operations[OND_KIND_UPSERT];
 
   switch (op) {
-    case OND_OP_CREATE:
-      return c->operations[OND_KIND_CREATE] ? c->operations[OND_KIND_CREATE] : upsert;
-    case OND_OP_UPDATE:
-      return c->operations[OND_KIND_UPDATE] ? c->operations[OND_KIND_UPDATE] : upsert;
-    case OND_OP_DELETE:
-      return c->operations[OND_KIND_DELETE];
-    default:
-      return NULL;
+  case OND_OP_CREATE: return c->operations[OND_KIND_CREATE] ? c->operations[OND_KIND_CREATE] : upsert;
+  case OND_OP_UPDATE: return c->operations[OND_KIND_UPDATE] ? c->operations[OND_KIND_UPDATE] : upsert;
+  case OND_OP_DELETE: return c->operations[OND_KIND_DELETE];
+  default: return NULL;
   }
 }
 
@@ -355,12 +351,12 @@ typedef struct ModeNeed {
 } ModeNeed;
 
 static const ModeNeed MODES[] = {
-  [OND_MODE_UPSERT] = {"upsert", true, true, false, "\"upsert\", or \"create\" and \"update\""},
-  [OND_MODE_INSERT] = {"insert", true, false, false, "\"create\" or \"upsert\""},
-  [OND_MODE_UPDATE] = {"update", false, true, false, "\"update\" or \"upsert\""},
-  [OND_MODE_MIRROR] = {"mirror", true, true, true, "\"delete\", and \"upsert\" or both \"create\" and \"update\""},
-  [OND_MODE_APPEND] = {"append", true, false, false, "\"create\" or \"upsert\""},
-  [OND_MODE_REPLACE] = {"replace", true, true, false, "\"upsert\", or \"create\" and \"update\""},
+    [OND_MODE_UPSERT] = {"upsert", true, true, false, "\"upsert\", or \"create\" and \"update\""},
+    [OND_MODE_INSERT] = {"insert", true, false, false, "\"create\" or \"upsert\""},
+    [OND_MODE_UPDATE] = {"update", false, true, false, "\"update\" or \"upsert\""},
+    [OND_MODE_MIRROR] = {"mirror", true, true, true, "\"delete\", and \"upsert\" or both \"create\" and \"update\""},
+    [OND_MODE_APPEND] = {"append", true, false, false, "\"create\" or \"upsert\""},
+    [OND_MODE_REPLACE] = {"replace", true, true, false, "\"upsert\", or \"create\" and \"update\""},
 };
 
 static bool check_mode(const OndConnector *c, OndMode mode, OndError *err) {
@@ -375,7 +371,7 @@ static bool check_mode(const OndConnector *c, OndMode mode, OndError *err) {
   }
   for (int kind = 0; kind < OND_KINDS; kind++) {
     if (c->operations[kind]) {
-      names[n++] = ond_kind_name((OndKind) kind);
+      names[n++] = ond_kind_name((OndKind)kind);
     }
   }
   ond_names_join(names, joined, sizeof(joined));
@@ -403,7 +399,7 @@ static void key_references(int n_keys, const char *const *key_names, char *out, 
   for (int i = 0; i < n_keys && length < n; i++) {
     int wrote = snprintf(out + length, n - length, "%s{{key.%s}}", i > 0 ? ", " : "", key_names[i]);
 
-    length += wrote > 0 ? (size_t) wrote : 0;
+    length += wrote > 0 ? (size_t)wrote : 0;
   }
 }
 

@@ -17,7 +17,7 @@ typedef struct Scan {
   const char *end;
   size_t values;
   size_t long_integers;
-  OndBuf *copy;           /* where the text goes with "e0" behind long integers; NULL: only look */
+  OndBuf *copy; /* where the text goes with "e0" behind long integers; NULL: only look */
 } Scan;
 
 static bool is_digit(char c) {
@@ -60,7 +60,7 @@ static bool scan_number(Scan *s) {
     }
   }
   if (s->copy) {
-    ond_buf_append(s->copy, start, (size_t) (s->p - start));
+    ond_buf_append(s->copy, start, (size_t)(s->p - start));
   }
   if (integer && s->p - digits > INTEGER_DIGITS_MAX) {
     s->long_integers++;
@@ -75,7 +75,7 @@ static bool scan_string(Scan *s) {
   const char *start = s->p;
 
   for (s->p++; s->p < s->end && *s->p != '"'; s->p++) {
-    if ((unsigned char) *s->p < 0x20) {
+    if ((unsigned char)*s->p < 0x20) {
       return false;
     }
     if (*s->p == '\\' && ++s->p == s->end) {
@@ -87,7 +87,7 @@ static bool scan_string(Scan *s) {
   }
   s->p++;
   if (s->copy) {
-    ond_buf_append(s->copy, start, (size_t) (s->p - start));
+    ond_buf_append(s->copy, start, (size_t)(s->p - start));
   }
   return true;
 }
@@ -126,7 +126,7 @@ static bool parse(const char *text, size_t n, struct json_object **out, const ch
     return false;
   }
   json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-  *out = json_tokener_parse_ex(tokener, text, (int) n);
+  *out = json_tokener_parse_ex(tokener, text, (int)n);
   error = json_tokener_get_error(tokener);
   if (error == json_tokener_continue) {
     /* A number at the very end is complete only when something follows it. */
@@ -192,10 +192,10 @@ bool ond_document_at(struct json_object *root, const OndJsonPtr *pointer, struct
     } else if (json_object_is_type(root, json_type_array)) {
       int64_t index = pointer->indexes[i];
 
-      if (index < 0 || (uint64_t) index >= json_object_array_length(root)) {
+      if (index < 0 || (uint64_t)index >= json_object_array_length(root)) {
         return false;
       }
-      root = json_object_array_get_idx(root, (size_t) index);
+      root = json_object_array_get_idx(root, (size_t)index);
     } else {
       return false;
     }
@@ -217,15 +217,11 @@ static bool append_number(struct json_object *value, OndBuf *out) {
 
 bool ond_document_text(struct json_object *value, OndBuf *out) {
   switch (json_object_get_type(value)) {
-    case json_type_string:
-      return ond_buf_append(out, json_object_get_string(value), (size_t) json_object_get_string_len(value));
-    case json_type_boolean:
-      return ond_buf_append_str(out, json_object_get_boolean(value) ? "true" : "false");
-    case json_type_int:
-    case json_type_double:
-      return append_number(value, out);
-    default:
-      return false;
+  case json_type_string: return ond_buf_append(out, json_object_get_string(value), (size_t)json_object_get_string_len(value));
+  case json_type_boolean: return ond_buf_append_str(out, json_object_get_boolean(value) ? "true" : "false");
+  case json_type_int:
+  case json_type_double: return append_number(value, out);
+  default: return false;
   }
 }
 
@@ -269,15 +265,10 @@ static bool append_array(struct json_object *value, OndBuf *out) {
 
 bool ond_document_json(struct json_object *value, OndBuf *out) {
   switch (json_object_get_type(value)) {
-    case json_type_null:
-      return ond_buf_append_str(out, "null");
-    case json_type_string:
-      return append_string(json_object_get_string(value), (size_t) json_object_get_string_len(value), out);
-    case json_type_object:
-      return append_object(value, out);
-    case json_type_array:
-      return append_array(value, out);
-    default:
-      return ond_document_text(value, out);
+  case json_type_null: return ond_buf_append_str(out, "null");
+  case json_type_string: return append_string(json_object_get_string(value), (size_t)json_object_get_string_len(value), out);
+  case json_type_object: return append_object(value, out);
+  case json_type_array: return append_array(value, out);
+  default: return ond_document_text(value, out);
   }
 }

@@ -19,8 +19,8 @@
 #include "core/jsonptr.h"
 #include "core/mem.h"
 
-#define OND_DOCUMENT_DEPTH_MAX 64
-#define OND_DOCUMENT_BYTES_MAX ((size_t) 32 * 1024 * 1024)
+#define OND_DOCUMENT_DEPTH_MAX  64
+#define OND_DOCUMENT_BYTES_MAX  ((size_t)32 * 1024 * 1024)
 #define OND_DOCUMENT_VALUES_MAX 2000000
 
 /*
@@ -39,7 +39,7 @@ typedef struct OndNode {
   const struct OndNode *parent; /* NULL: the root */
   const char *member;           /* NULL: an element */
   size_t index;
-  struct json_object *value;    /* NULL: JSON null */
+  struct json_object *value; /* NULL: JSON null */
 } OndNode;
 
 extern OndNode ond_node_root(struct json_object *value);

@@ -12,7 +12,7 @@
 
 #define DEPTH_MAX       64
 #define NAME_BYTES_MAX  65536
-#define VALUE_BYTES_MAX ((size_t) 64 * 1024 * 1024)
+#define VALUE_BYTES_MAX ((size_t)64 * 1024 * 1024)
 
 typedef struct Form {
   OndBuf *out;
@@ -29,16 +29,14 @@ static bool fail(Form *f, const char *why) {
 
 static bool append_text(Form *f, OndBytes value) {
   switch (ond_json_kind(value)) {
-    case OND_JSON_NULL:
-      return true;
-    case OND_JSON_STRING:
-      ond_buf_reset(&f->text);
-      if (value.n < 2 || !ond_json_unescape((OndBytes){value.p + 1, value.n - 2}, &f->text)) {
-        return fail(f, "holds text that is not Unicode");
-      }
-      return f->text.len == 0 || ond_form_encode(f->out, f->text.data, f->text.len);
-    default:
-      return ond_form_encode(f->out, value.p, value.n);
+  case OND_JSON_NULL: return true;
+  case OND_JSON_STRING:
+    ond_buf_reset(&f->text);
+    if (value.n < 2 || !ond_json_unescape((OndBytes){value.p + 1, value.n - 2}, &f->text)) {
+      return fail(f, "holds text that is not Unicode");
+    }
+    return f->text.len == 0 || ond_form_encode(f->out, f->text.data, f->text.len);
+  default: return ond_form_encode(f->out, value.p, value.n);
   }
 }
 

@@ -14,10 +14,10 @@
 #include "core/template.h"
 #include "core/url.h"
 
-#define OND_BODY_BYTES_MAX ((size_t) 64 * 1024 * 1024)
-#define OND_URL_BYTES_MAX ((size_t) 64 * 1024)
-#define OND_HEADER_BYTES_MAX ((size_t) 16 * 1024)
-#define OND_VALUE_BYTES_MAX OND_BODY_BYTES_MAX
+#define OND_BODY_BYTES_MAX   ((size_t)64 * 1024 * 1024)
+#define OND_URL_BYTES_MAX    ((size_t)64 * 1024)
+#define OND_HEADER_BYTES_MAX ((size_t)16 * 1024)
+#define OND_VALUE_BYTES_MAX  OND_BODY_BYTES_MAX
 
 typedef enum OndEncoding { OND_ENCODING_JSON, OND_ENCODING_NDJSON, OND_ENCODING_FORM } OndEncoding;
 
@@ -26,10 +26,10 @@ typedef enum OndEncoding { OND_ENCODING_JSON, OND_ENCODING_NDJSON, OND_ENCODING_
 typedef enum OndQueryKind { OND_QUERY_ONE, OND_QUERY_REPEATED, OND_QUERY_JOINED } OndQueryKind;
 
 typedef struct OndQuery {
-  const char *name;         /* encoded */
+  const char *name; /* encoded */
   OndTemplate value;
   OndQueryKind kind;
-  const char *join;         /* JOINED: encoded */
+  const char *join; /* JOINED: encoded */
 } OndQuery;
 
 typedef struct OndHeader {
@@ -41,8 +41,8 @@ typedef struct OndHeader {
 typedef struct OndRequestTemplate {
   const char *method;
   int n_pieces;
-  OndTemplate *pieces;      /* of the path, between slashes; 0: the base URL as it is */
-  OndTemplate path_query;   /* what stood behind "?" in the path */
+  OndTemplate *pieces;    /* of the path, between slashes; 0: the base URL as it is */
+  OndTemplate path_query; /* what stood behind "?" in the path */
   int n_query;
   OndQuery *query;
   int n_headers;
@@ -52,26 +52,26 @@ typedef struct OndRequestTemplate {
 /* ---- body ---- */
 
 typedef enum OndBodyCode {
-  OND_BODY_LITERAL,         /* bytes */
-  OND_BODY_FIELDS,          /* the row's object, or a part of it */
-  OND_BODY_VALUE,           /* one value with its JSON type */
-  OND_BODY_TEXT,            /* a JSON string with references in it */
-  OND_BODY_NAME,            /* the same as the name of a member that must differ from row to row */
-  OND_BODY_EACH,            /* what follows up to `end`, for every row */
-  OND_BODY_MERGE,           /* the parts up to `end`, joined into one object */
-  OND_BODY_PART,            /* one of them, up to `end` */
-  OND_BODY_LINE             /* ends a line of NDJSON */
+  OND_BODY_LITERAL, /* bytes */
+  OND_BODY_FIELDS,  /* the row's object, or a part of it */
+  OND_BODY_VALUE,   /* one value with its JSON type */
+  OND_BODY_TEXT,    /* a JSON string with references in it */
+  OND_BODY_NAME,    /* the same as the name of a member that must differ from row to row */
+  OND_BODY_EACH,    /* what follows up to `end`, for every row */
+  OND_BODY_MERGE,   /* the parts up to `end`, joined into one object */
+  OND_BODY_PART,    /* one of them, up to `end` */
+  OND_BODY_LINE     /* ends a line of NDJSON */
 } OndBodyCode;
 
 typedef struct OndBodyStep {
   OndBodyCode code;
-  OndBytes literal;         /* LITERAL */
-  OndTemplate text;         /* VALUE (its only part), TEXT, NAME; literals are JSON-escaped */
-  int n_names;              /* FIELDS */
+  OndBytes literal; /* LITERAL */
+  OndTemplate text; /* VALUE (its only part), TEXT, NAME; literals are JSON-escaped */
+  int n_names;      /* FIELDS */
   const OndBytes *names;
-  bool only;                /* FIELDS: the names are the ones kept, not the ones left out */
-  bool comma;               /* EACH: between rows */
-  int end;                  /* EACH, MERGE, PART: the step behind the last one */
+  bool only;  /* FIELDS: the names are the ones kept, not the ones left out */
+  bool comma; /* EACH: between rows */
+  int end;    /* EACH, MERGE, PART: the step behind the last one */
 } OndBodyStep;
 
 typedef struct OndBody {
@@ -84,22 +84,30 @@ typedef struct OndBody {
 /* Something a place in the answer must fulfil. */
 typedef struct OndCondition {
   OndJsonPtr path;
-  bool absent;              /* holds when the place does not exist or is null */
+  bool absent; /* holds when the place does not exist or is null */
   int n;
-  const char **values;      /* texts, one of which it must be; NULL: JSON null */
+  const char **values; /* texts, one of which it must be; NULL: JSON null */
 } OndCondition;
 
 /* How a record of the answer names rows. */
 typedef struct OndIdentity {
-  bool index;               /* by their number in the request */
+  bool index; /* by their number in the request */
   int n;
-  OndJsonPtr *pointers;     /* more than one: a composite key, column by column */
-  const char **columns;     /* of the key; NULL: `by` */
-  int *keys;                /* for each pointer the number of its key column, after bind */
-  OndTemplate by;           /* the row's side */
+  OndJsonPtr *pointers; /* more than one: a composite key, column by column */
+  const char **columns; /* of the key; NULL: `by` */
+  int *keys;            /* for each pointer the number of its key column, after bind */
+  OndTemplate by;       /* the row's side */
 } OndIdentity;
 
-typedef enum OndMatch { OND_MATCH_SINGLE, OND_MATCH_ORDER, OND_MATCH_KEY, OND_MATCH_INDEX, OND_MATCH_MAP, OND_MATCH_ERRORS, OND_MATCH_COUNTS } OndMatch;
+typedef enum OndMatch {
+  OND_MATCH_SINGLE,
+  OND_MATCH_ORDER,
+  OND_MATCH_KEY,
+  OND_MATCH_INDEX,
+  OND_MATCH_MAP,
+  OND_MATCH_ERRORS,
+  OND_MATCH_COUNTS
+} OndMatch;
 
 typedef struct OndCapture {
   const char *name;
@@ -109,9 +117,9 @@ typedef struct OndCapture {
 typedef struct OndResult {
   OndMatch match;
   bool lines;
-  const OndJsonPtr *rows;   /* NULL: the whole answer */
-  OndIdentity identity;     /* KEY, INDEX, MAP */
-  const OndCondition *ok;   /* all pointers below may be NULL */
+  const OndJsonPtr *rows; /* NULL: the whole answer */
+  OndIdentity identity;   /* KEY, INDEX, MAP */
+  const OndCondition *ok; /* all pointers below may be NULL */
   const OndCondition *created;
   const OndJsonPtr *id;
   const OndJsonPtr *error;
@@ -142,10 +150,10 @@ struct OndOperation {
   OndRequestTemplate request;
   OndEncoding encoding;
   const char *content_type;
-  const OndBody *body;      /* NULL: none */
-  const OndCondition *ok;   /* NULL: the status says it all */
+  const OndBody *body;    /* NULL: none */
+  const OndCondition *ok; /* NULL: the status says it all */
   const OndJsonPtr *error;
-  const OndResult *result;  /* NULL: the rows share one fate */
+  const OndResult *result; /* NULL: the rows share one fate */
 };
 
 typedef struct OndVariable {
@@ -156,10 +164,10 @@ typedef struct OndVariable {
 /* A place that needs the sync's key columns. */
 typedef struct OndKeyUse {
   struct OndKeyUse *next;
-  OndTemplatePart *part;    /* {{key}}, {{key.x}}, or NULL and: */
-  OndIdentity *identity;    /* pointers by key column */
-  const char *pointer;      /* where it stands in the options */
-  OndKind kind;             /* of the operation */
+  OndTemplatePart *part; /* {{key}}, {{key.x}}, or NULL and: */
+  OndIdentity *identity; /* pointers by key column */
+  const char *pointer;   /* where it stands in the options */
+  OndKind kind;          /* of the operation */
 } OndKeyUse;
 
 struct OndConnector {
@@ -170,14 +178,14 @@ struct OndConnector {
   const char *base_query;   /* NULL: none */
   int n_variables;
   OndVariable *variables;
-  int n_headers;            /* of the destination */
+  int n_headers; /* of the destination */
   OndHeader *headers;
   int n_columns;
   int columns_max;
   const char **columns;
   OndOperation *operations[OND_KINDS];
   OndKeyUse *key_uses;
-  bool fold;                /* the API folds the case of keys */
+  bool fold; /* the API folds the case of keys */
   bool gzip;
   size_t gzip_bytes_min;
   OndRequestTemplate check;

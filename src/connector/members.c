@@ -33,7 +33,7 @@ OndBytes ond_json_trim(OndBytes json) {
   while (end > p && is_blank(end[-1])) {
     end--;
   }
-  return (OndBytes){p, (size_t) (end - p)};
+  return (OndBytes){p, (size_t)(end - p)};
 }
 
 OndJsonKind ond_json_kind(OndBytes json) {
@@ -44,16 +44,11 @@ OndJsonKind ond_json_kind(OndBytes json) {
     return OND_JSON_NONE;
   }
   switch (*p) {
-    case '"':
-      return OND_JSON_STRING;
-    case '{':
-      return OND_JSON_OBJECT;
-    case '[':
-      return OND_JSON_ARRAY;
-    case 'n':
-      return OND_JSON_NULL;
-    default:
-      return OND_JSON_SCALAR;
+  case '"': return OND_JSON_STRING;
+  case '{': return OND_JSON_OBJECT;
+  case '[': return OND_JSON_ARRAY;
+  case 'n': return OND_JSON_NULL;
+  default: return OND_JSON_SCALAR;
   }
 }
 
@@ -145,7 +140,7 @@ static bool read_name(OndMembers *m, OndMember *out) {
   if (!m->p) {
     return false;
   }
-  out->name = (OndBytes){start + 1, (size_t) (m->p - start) - 2};
+  out->name = (OndBytes){start + 1, (size_t)(m->p - start) - 2};
   out->escaped = memchr(out->name.p, '\\', out->name.n) != NULL;
   m->p = skip_blanks(m->p, m->end);
   if (m->p == m->end || *m->p != ':') {
@@ -185,7 +180,7 @@ bool ond_members_next(OndMembers *m, OndMember *out) {
   if (!after) {
     return malformed(m);
   }
-  out->value = (OndBytes){start, (size_t) (after - start)};
+  out->value = (OndBytes){start, (size_t)(after - start)};
   m->p = after;
   return true;
 }
@@ -214,22 +209,22 @@ static bool append_utf8(OndBuf *out, unsigned long code) {
   size_t n;
 
   if (code < 0x80) {
-    bytes[0] = (char) code;
+    bytes[0] = (char)code;
     n = 1;
   } else if (code < 0x800) {
-    bytes[0] = (char) (0xC0 | (code >> 6));
-    bytes[1] = (char) (0x80 | (code & 0x3F));
+    bytes[0] = (char)(0xC0 | (code >> 6));
+    bytes[1] = (char)(0x80 | (code & 0x3F));
     n = 2;
   } else if (code < 0x10000) {
-    bytes[0] = (char) (0xE0 | (code >> 12));
-    bytes[1] = (char) (0x80 | ((code >> 6) & 0x3F));
-    bytes[2] = (char) (0x80 | (code & 0x3F));
+    bytes[0] = (char)(0xE0 | (code >> 12));
+    bytes[1] = (char)(0x80 | ((code >> 6) & 0x3F));
+    bytes[2] = (char)(0x80 | (code & 0x3F));
     n = 3;
   } else {
-    bytes[0] = (char) (0xF0 | (code >> 18));
-    bytes[1] = (char) (0x80 | ((code >> 12) & 0x3F));
-    bytes[2] = (char) (0x80 | ((code >> 6) & 0x3F));
-    bytes[3] = (char) (0x80 | (code & 0x3F));
+    bytes[0] = (char)(0xF0 | (code >> 18));
+    bytes[1] = (char)(0x80 | ((code >> 12) & 0x3F));
+    bytes[2] = (char)(0x80 | ((code >> 6) & 0x3F));
+    bytes[3] = (char)(0x80 | (code & 0x3F));
     n = 4;
   }
   return ond_buf_append(out, bytes, n);
@@ -252,7 +247,7 @@ static bool unescape_unicode(const char **p, const char *end, OndBuf *out) {
     *p += 6;
     code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
   }
-  return append_utf8(out, (unsigned long) code);
+  return append_utf8(out, (unsigned long)code);
 }
 
 bool ond_json_unescape(OndBytes raw, OndBuf *out) {
@@ -262,10 +257,10 @@ bool ond_json_unescape(OndBytes raw, OndBuf *out) {
   const char *end = raw.p + raw.n;
 
   while (p < end) {
-    const char *escape = memchr(p, '\\', (size_t) (end - p));
+    const char *escape = memchr(p, '\\', (size_t)(end - p));
     const char *which;
 
-    if (!ond_buf_append(out, p, (size_t) ((escape ? escape : end) - p))) {
+    if (!ond_buf_append(out, p, (size_t)((escape ? escape : end) - p))) {
       return false;
     }
     if (!escape) {
@@ -339,7 +334,7 @@ bool ond_json_compact(OndBytes json, OndBuf *out) {
         p++;
       }
     }
-    if (!ond_buf_append(out, start, (size_t) (p - start))) {
+    if (!ond_buf_append(out, start, (size_t)(p - start))) {
       return false;
     }
   }

@@ -13,17 +13,17 @@
 #include "core/buf.h"
 
 typedef struct OndMember {
-  OndBytes name;   /* between the quotes, escapes as they stand; absent for an element of an array */
-  bool escaped;    /* name holds a backslash */
-  OndBytes value;  /* the member's bytes, blanks around them left out */
+  OndBytes name;  /* between the quotes, escapes as they stand; absent for an element of an array */
+  bool escaped;   /* name holds a backslash */
+  OndBytes value; /* the member's bytes, blanks around them left out */
 } OndMember;
 
 typedef struct OndMembers {
   const char *p;
   const char *end;
-  bool object;     /* else an array */
+  bool object; /* else an array */
   bool first;
-  bool bad;        /* ended because the text is not well-formed */
+  bool bad; /* ended because the text is not well-formed */
 } OndMembers;
 
 typedef enum OndJsonKind { OND_JSON_NONE, OND_JSON_NULL, OND_JSON_STRING, OND_JSON_OBJECT, OND_JSON_ARRAY, OND_JSON_SCALAR } OndJsonKind;

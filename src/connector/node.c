@@ -86,7 +86,7 @@ void ond_names_join(const char *const *names, char *out, size_t n) {
   for (int i = 0; names[i] && length < n; i++) {
     int wrote = snprintf(out + length, n - length, "%s%s", i > 0 ? ", " : "", names[i]);
 
-    length += wrote > 0 ? (size_t) wrote : 0;
+    length += wrote > 0 ? (size_t)wrote : 0;
   }
 }
 
@@ -144,7 +144,7 @@ bool ond_node_string(const OndNode *at, const char **out, OndError *err) {
     return fail_type(at, err, "a string");
   }
   *out = json_object_get_string(at->value);
-  if (strlen(*out) != (size_t) json_object_get_string_len(at->value)) {
+  if (strlen(*out) != (size_t)json_object_get_string_len(at->value)) {
     return fail_type(at, err, "a string without NUL characters");
   }
   return true;
@@ -155,7 +155,7 @@ bool ond_node_int(const OndNode *at, int64_t min, int64_t max, int64_t *out, Ond
   char must[80];
 
   if (!json_object_is_type(at->value, json_type_int) || value < min || value > max) {
-    snprintf(must, sizeof(must), "a whole number from %lld to %lld", (long long) min, (long long) max);
+    snprintf(must, sizeof(must), "a whole number from %lld to %lld", (long long)min, (long long)max);
     return fail_type(at, err, must);
   }
   *out = value;

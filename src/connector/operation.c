@@ -12,17 +12,18 @@
 
 #define STATUSES_MAX 64
 #define ROWS_MAX     100000
-#define BYTES_MAX    ((int64_t) OND_BODY_BYTES_MAX)
+#define BYTES_MAX    ((int64_t)OND_BODY_BYTES_MAX)
 
 static const char *const KINDS[] = {"upsert", "create", "update", "delete"};
 
-static const char *const MEMBERS[] = {"method", "path", "query", "headers", "encoding", "content_type", "body", "batch", "atomic", "idempotent",
-                                      "idempotency", "rate", "fine", "refused", "retry", "ok", "error", "result", NULL};
+static const char *const MEMBERS[] = {"method", "path",   "query",      "headers",     "encoding", "content_type", "body",
+                                      "batch",  "atomic", "idempotent", "idempotency", "rate",     "fine",         "refused",
+                                      "retry",  "ok",     "error",      "result",      NULL};
 
 /* How the idempotency key travels. */
 typedef struct Idempotency {
   bool given;
-  const char *header;       /* NULL: none */
+  const char *header; /* NULL: none */
   OndBodyExtra extra;
 } Idempotency;
 
@@ -44,7 +45,7 @@ static bool parse_batch(const OndNode *operation, OndOperation *o, OndError *err
       !ond_member_int(&at, "row_bytes", 1, BYTES_MAX, &o->info.row_bytes, err)) {
     return false;
   }
-  o->info.batch_rows = (int) rows;
+  o->info.batch_rows = (int)rows;
   return true;
 }
 
@@ -58,7 +59,7 @@ static bool parse_encoding(OndConnector *c, const OndNode *operation, OndOperati
   if (ond_node_get(operation, "encoding", &at) && !ond_node_word(&at, WORDS, &encoding, err)) {
     return false;
   }
-  o->encoding = (OndEncoding) encoding;
+  o->encoding = (OndEncoding)encoding;
   o->content_type = TYPES[encoding];
   if (encoding == OND_ENCODING_FORM && o->info.batch_rows > 1) {
     return ond_node_fail(&at, err, "a form carries one row a request: \"batch\" cannot have more rows");
@@ -103,7 +104,7 @@ static bool parse_statuses(OndConnector *c, const OndNode *operation, const char
     if (!ond_node_int(&element, 100, 599, &status, err)) {
       return false;
     }
-    list[i] = (int) status;
+    list[i] = (int)status;
   }
   *out = list;
   return true;
@@ -240,7 +241,8 @@ static bool check_batch(const OndNode *operation, const OndOperation *o, OndErro
   if (o->info.batch_rows == 1 || named) {
     return true;
   }
-  ond_node_fail(operation, err, "\"%s\" sends up to %d rows a request, but nothing repeats for every row", o->info.name, o->info.batch_rows);
+  ond_node_fail(operation, err, "\"%s\" sends up to %d rows a request, but nothing repeats for every row", o->info.name,
+                o->info.batch_rows);
   ond_error_hint(err, "Use [\"$each\", …] in the body or in a parameter of \"query\", or leave \"batch\" out.");
   return false;
 }

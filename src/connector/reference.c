@@ -23,7 +23,7 @@ static const char *name_after(const OndTemplatePart *part, const char *prefix) {
 }
 
 static bool fail(const OndNode *at, OndError *err, const OndTemplatePart *part, const char *why) {
-  return ond_node_fail(at, err, "{{%.*s}} %s", (int) (part->name.n < 100 ? part->name.n : 100), part->name.p, why);
+  return ond_node_fail(at, err, "{{%.*s}} %s", (int)(part->name.n < 100 ? part->name.n : 100), part->name.p, why);
 }
 
 static bool resolve_variable(const OndScope *s, const OndNode *at, OndTemplatePart *part, const char *name, OndError *err) {
@@ -39,7 +39,7 @@ static bool resolve_variable(const OndScope *s, const OndNode *at, OndTemplatePa
     if (length < sizeof(names)) {
       int wrote = snprintf(names + length, sizeof(names) - length, "%s%s", length ? ", " : "", s->c->variables[i].name);
 
-      length += wrote > 0 ? (size_t) wrote : 0;
+      length += wrote > 0 ? (size_t)wrote : 0;
     }
   }
   fail(at, err, part, "names no variable");
@@ -62,9 +62,9 @@ static int column_index(OndConnector *c, OndBytes name) {
     const char **old = c->columns;
 
     c->columns_max = c->columns_max ? 2 * c->columns_max : 16;
-    c->columns = ond_arena_alloc(c->arena, (size_t) c->columns_max * sizeof(*c->columns));
+    c->columns = ond_arena_alloc(c->arena, (size_t)c->columns_max * sizeof(*c->columns));
     if (old) {
-      memcpy(c->columns, old, (size_t) c->n_columns * sizeof(*c->columns));
+      memcpy(c->columns, old, (size_t)c->n_columns * sizeof(*c->columns));
     }
   }
   c->columns[c->n_columns] = ond_arena_strndup(c->arena, name.p, name.n);
@@ -73,7 +73,7 @@ static int column_index(OndConnector *c, OndBytes name) {
 
 void ond_reference_note_key(const OndScope *s, const OndNode *at, OndTemplatePart *part, OndIdentity *identity) {
   OndKeyUse *use = ond_arena_alloc(s->c->arena, sizeof(*use));
-  char pointer[sizeof(((OndError *) 0)->pointer)];
+  char pointer[sizeof(((OndError *)0)->pointer)];
 
   ond_node_pointer(at, pointer, sizeof(pointer));
   use->part = part;
@@ -218,35 +218,27 @@ static OndBytes c_text(const char *s) {
 static OndBytes raw_value(OndValues *v, const OndTemplatePart *part, bool *json) {
   *json = part->slot == OND_SLOT_COLUMN || part->slot == OND_SLOT_KEY || part->slot == OND_SLOT_REMOTE || part->slot == OND_SLOT_VARIABLE ||
           part->slot == OND_SLOT_RUN_ID;
-  switch ((OndSlot) part->slot) {
-    case OND_SLOT_COLUMN:
-      return v->row && v->row->columns ? v->row->columns[part->index] : OND_BYTES_NONE;
-    case OND_SLOT_KEY:
-      return v->row && part->index >= 0 && part->index < v->row->n_keys ? v->row->keys[part->index] : OND_BYTES_NONE;
-    case OND_SLOT_REMOTE_ID:
-      return v->row ? v->row->remote_id : OND_BYTES_NONE;
-    case OND_SLOT_REMOTE:
-      return v->row ? remote_value(v->row, part) : OND_BYTES_NONE;
-    case OND_SLOT_VARIABLE:
-      return v->c->variables[part->index].json;
-    case OND_SLOT_OPERATION:
-      return v->o ? c_text(v->o->info.name) : OND_BYTES_NONE;
-    case OND_SLOT_RUN_ID:
-      if (!v->context) {
-        return OND_BYTES_NONE;
-      }
-      snprintf(v->number, sizeof(v->number), "%" PRId64, v->context->run_id);
-      return c_text(v->number);
-    case OND_SLOT_REQUEST_KEY:
-      return v->context ? c_text(v->context->idempotency_key) : OND_BYTES_NONE;
-    case OND_SLOT_ROW_KEY:
-      return v->row ? c_text(v->row->idempotency_key) : OND_BYTES_NONE;
+  switch ((OndSlot)part->slot) {
+  case OND_SLOT_COLUMN: return v->row && v->row->columns ? v->row->columns[part->index] : OND_BYTES_NONE;
+  case OND_SLOT_KEY: return v->row && part->index >= 0 && part->index < v->row->n_keys ? v->row->keys[part->index] : OND_BYTES_NONE;
+  case OND_SLOT_REMOTE_ID: return v->row ? v->row->remote_id : OND_BYTES_NONE;
+  case OND_SLOT_REMOTE: return v->row ? remote_value(v->row, part) : OND_BYTES_NONE;
+  case OND_SLOT_VARIABLE: return v->c->variables[part->index].json;
+  case OND_SLOT_OPERATION: return v->o ? c_text(v->o->info.name) : OND_BYTES_NONE;
+  case OND_SLOT_RUN_ID:
+    if (!v->context) {
+      return OND_BYTES_NONE;
+    }
+    snprintf(v->number, sizeof(v->number), "%" PRId64, v->context->run_id);
+    return c_text(v->number);
+  case OND_SLOT_REQUEST_KEY: return v->context ? c_text(v->context->idempotency_key) : OND_BYTES_NONE;
+  case OND_SLOT_ROW_KEY: return v->row ? c_text(v->row->idempotency_key) : OND_BYTES_NONE;
   }
   return OND_BYTES_NONE;
 }
 
 static bool fail_value(const OndTemplatePart *part, const char *why, OndError *err) {
-  ond_error_set(err, "{{%.*s}} %s", (int) (part->name.n < 100 ? part->name.n : 100), part->name.p, why);
+  ond_error_set(err, "{{%.*s}} %s", (int)(part->name.n < 100 ? part->name.n : 100), part->name.p, why);
   return false;
 }
 

@@ -25,9 +25,9 @@ typedef enum OndSlot {
 /* Where a template stands. */
 typedef struct OndScope {
   OndConnector *c;
-  const OndOperation *o;    /* NULL: outside of an operation, only variables are known */
-  bool rows;                /* may name what belongs to a row */
-  bool each;                /* stands for every row by itself: {{idempotency_key}} is the row's */
+  const OndOperation *o; /* NULL: outside of an operation, only variables are known */
+  bool rows;             /* may name what belongs to a row */
+  bool each;             /* stands for every row by itself: {{idempotency_key}} is the row's */
 } OndScope;
 
 /* Cuts a template and resolves its names; errors carry the place. */
@@ -42,9 +42,9 @@ extern void ond_reference_note_key(const OndScope *s, const OndNode *at, OndTemp
 /* Values of one request, with scratch memory that is reused from row to row. */
 typedef struct OndValues {
   const OndConnector *c;
-  const OndOperation *o;    /* may be NULL */
+  const OndOperation *o;           /* may be NULL */
   const OndRenderContext *context; /* may be NULL: then nothing of the request is known */
-  const OndRow *row;        /* may be NULL: likewise */
+  const OndRow *row;               /* may be NULL: likewise */
   OndBuf text;
   OndBuf filtered;
   char number[24];
@@ -54,10 +54,10 @@ extern void ond_values_init(OndValues *v, const OndConnector *c, const OndOperat
 extern void ond_values_free(OndValues *v);
 
 typedef enum OndPlace {
-  OND_PLACE_TEXT,           /* as it is */
-  OND_PLACE_PATH,           /* values percent-encoded, literals as they are */
-  OND_PLACE_QUERY,          /* both percent-encoded */
-  OND_PLACE_JSON            /* inside of a JSON string; literals are escaped already */
+  OND_PLACE_TEXT,  /* as it is */
+  OND_PLACE_PATH,  /* values percent-encoded, literals as they are */
+  OND_PLACE_QUERY, /* both percent-encoded */
+  OND_PLACE_JSON   /* inside of a JSON string; literals are escaped already */
 } OndPlace;
 
 /* The text of one reference, filters applied; valid until the next call. */

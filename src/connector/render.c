@@ -19,7 +19,7 @@ typedef struct Render {
   const OndRow *const *rows;
   int n;
   OndHttpRequest *out;
-  OndBuf text;              /* one URL or header */
+  OndBuf text; /* one URL or header */
   OndBuf piece;
   int bad_row;
   OndError *err;
@@ -165,11 +165,11 @@ static bool render_headers(Render *r, const char *content_type) {
 
 static bool run_body(Render *r, const OndOperation *o, OndBuf *out) {
   OndBodyInput input = {
-    .values = &r->values,
-    .rows = r->rows,
-    .n = r->n,
-    .row_bytes = o->info.row_bytes,
-    .bytes = o->encoding == OND_ENCODING_FORM ? 0 : o->info.batch_bytes,
+      .values = &r->values,
+      .rows = r->rows,
+      .n = r->n,
+      .row_bytes = o->info.row_bytes,
+      .bytes = o->encoding == OND_ENCODING_FORM ? 0 : o->info.batch_bytes,
   };
 
   return ond_body_run(o->body, &input, out, &r->bad_row, r->err);
@@ -183,7 +183,7 @@ static bool render_form(Render *r, const OndOperation *o) {
   ok = run_body(r, o, &json);
   if (ok) {
     ok = ond_form_append((OndBytes){json.data, json.len}, &r->out->body, r->err);
-    if (r->out->body.overflow || (o->info.batch_bytes > 0 && r->out->body.len > (size_t) o->info.batch_bytes)) {
+    if (r->out->body.overflow || (o->info.batch_bytes > 0 && r->out->body.len > (size_t)o->info.batch_bytes)) {
       ond_error_set(r->err, "the request body is larger than the operation allows");
       ok = false;
     }

@@ -42,7 +42,7 @@ bool ond_request_base(OndConnector *c, const char *base_url, OndError *err) {
 
 static bool check_path_literal(const OndNode *at, OndBytes literal, OndError *err) {
   for (size_t i = 0; i < literal.n; i++) {
-    unsigned char c = (unsigned char) literal.p[i];
+    unsigned char c = (unsigned char)literal.p[i];
 
     if (c <= 0x20 || c >= 0x7F || strchr("#\\\"<>^`{|}", c)) {
       ond_node_fail(at, err, "the path contains a character that cannot stand in a URL");
@@ -56,7 +56,7 @@ static bool check_path_literal(const OndNode *at, OndBytes literal, OndError *er
 /* Where the parts of a path go while it is cut. */
 typedef struct Cut {
   OndArena *arena;
-  OndTemplatePart *parts;   /* room for all; pieces are runs of it */
+  OndTemplatePart *parts; /* room for all; pieces are runs of it */
   int n;
   OndRequestTemplate *out;
   bool in_query;
@@ -110,7 +110,7 @@ static bool check_pieces(const OndNode *at, const OndRequestTemplate *r, OndErro
       return ond_node_fail(at, err, "the path contains an empty piece (\"//\")");
     }
     if (text.n > 0 && ond_url_piece_is_unsafe(text.p, text.n)) {
-      return ond_node_fail(at, err, "the path contains the piece \"%.*s\"", (int) text.n, text.p);
+      return ond_node_fail(at, err, "the path contains the piece \"%.*s\"", (int)text.n, text.p);
     }
   }
   return true;
@@ -137,7 +137,7 @@ static bool parse_path(const OndScope *s, const OndNode *at, OndRequestTemplate 
     slashes += *p == '/';
   }
   out->pieces = ond_arena_alloc(s->c->arena, (slashes + 1) * sizeof(*out->pieces));
-  cut.parts = ond_arena_alloc(s->c->arena, ((size_t) whole.n + slashes + 2) * sizeof(*cut.parts));
+  cut.parts = ond_arena_alloc(s->c->arena, ((size_t)whole.n + slashes + 2) * sizeof(*cut.parts));
   for (int i = 0; i < whole.n; i++) {
     if (whole.parts[i].name.p) {
       cut_add(&cut, &whole.parts[i]);
@@ -231,20 +231,16 @@ static bool parse_parameter(const OndScope *s, const OndNode *at, OndQuery *out,
   }
   out->name = encode(s->c->arena, at->member, "");
   switch (json_object_get_type(at->value)) {
-    case json_type_array:
-      return parse_repeated(s, at, out, err);
-    case json_type_object:
-      return parse_joined(s, at, out, err);
-    case json_type_null:
-      return ond_node_fail(at, err, "\"%s\" must be a string, a number or a boolean", at->member);
-    case json_type_string:
-      return ond_node_string(at, &string, err) && ond_reference_parse(s, at, string, &out->value, err);
-    default:
-      ond_buf_init(&text, 1024);
-      ok = ond_document_text(at->value, &text);
-      out->value = ond_request_literal(s->c->arena, ok ? text.data : "");
-      ond_buf_free(&text);
-      return ok || ond_node_fail(at, err, "\"%s\" is too long", at->member);
+  case json_type_array: return parse_repeated(s, at, out, err);
+  case json_type_object: return parse_joined(s, at, out, err);
+  case json_type_null: return ond_node_fail(at, err, "\"%s\" must be a string, a number or a boolean", at->member);
+  case json_type_string: return ond_node_string(at, &string, err) && ond_reference_parse(s, at, string, &out->value, err);
+  default:
+    ond_buf_init(&text, 1024);
+    ok = ond_document_text(at->value, &text);
+    out->value = ond_request_literal(s->c->arena, ok ? text.data : "");
+    ond_buf_free(&text);
+    return ok || ond_node_fail(at, err, "\"%s\" is too long", at->member);
   }
 }
 
@@ -260,7 +256,7 @@ static bool parse_query(const OndScope *s, const OndNode *at, OndRequestTemplate
   if (n > QUERY_MAX) {
     return ond_node_fail(at, err, "\"query\" has more than %d parameters", QUERY_MAX);
   }
-  out->query = ond_arena_alloc(s->c->arena, (size_t) n * sizeof(*out->query));
+  out->query = ond_arena_alloc(s->c->arena, (size_t)n * sizeof(*out->query));
   it = json_object_iter_begin(at->value);
   end = json_object_iter_end(at->value);
   for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
@@ -294,8 +290,8 @@ static bool is_one_of(const char *name, const char *const *names) {
 }
 
 bool ond_request_header_name(const OndNode *at, const char *name, OndError *err) {
-  static const char *const RESERVED[] = {"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Proxy-Connection", "TE",
-                                         "Trailer", "Upgrade", "Expect", "HTTP2-Settings", NULL};
+  static const char *const RESERVED[] = {"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive",     "Proxy-Connection",
+                                         "TE",   "Trailer",        "Upgrade",           "Expect",     "HTTP2-Settings", NULL};
   size_t n = strspn(name, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
   if (n == 0 || n > 128 || name[n]) {
@@ -325,8 +321,8 @@ static bool contains(const char *text, const char *piece) {
 /* Whether a header usually carries a credential. */
 static bool is_credential(const char *name) {
   static const char *const NAMES[] = {"Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", NULL};
-  static const char *const PIECES[] = {"api-key", "apikey", "api_key", "access-token", "auth-token", "access_token", "auth_token",
-                                       "secret", "password", NULL};
+  static const char *const PIECES[] = {"api-key",      "apikey",     "api_key", "access-token", "auth-token",
+                                       "access_token", "auth_token", "secret",  "password",     NULL};
 
   if (is_one_of(name, NAMES)) {
     return true;
@@ -345,8 +341,9 @@ static bool check_header_name(const OndNode *at, OndError *err) {
   }
   if (is_credential(at->member)) {
     ond_node_fail(at, err, "the header \"%s\" carries a credential", at->member);
-    ond_error_hint(err, "Store it with set_secret and name it in auth: {\"type\": \"header\", \"headers\": {\"%.100s\": {\"secret\": \"name\"}}}.",
-                   at->member);
+    ond_error_hint(
+        err, "Store it with set_secret and name it in auth: {\"type\": \"header\", \"headers\": {\"%.100s\": {\"secret\": \"name\"}}}.",
+        at->member);
     return false;
   }
   if (strcasecmp(at->member, "Content-Type") == 0) {
@@ -365,7 +362,7 @@ static bool check_header_name(const OndNode *at, OndError *err) {
 static bool check_header_literals(const OndNode *at, const OndTemplate *t, OndError *err) {
   for (int i = 0; i < t->n; i++) {
     for (size_t k = 0; !t->parts[i].name.p && k < t->parts[i].literal.n; k++) {
-      unsigned char c = (unsigned char) t->parts[i].literal.p[k];
+      unsigned char c = (unsigned char)t->parts[i].literal.p[k];
 
       if ((c < 0x20 && c != '\t') || c == 0x7F) {
         return ond_node_fail(at, err, "the header \"%s\" contains a control character", at->member);
@@ -398,9 +395,9 @@ bool ond_request_headers(const OndScope *s, const OndNode *at, int *n, OndHeader
   if (*n + more > HEADERS_MAX) {
     return ond_node_fail(at, err, "\"headers\" has more than %d headers", HEADERS_MAX);
   }
-  all = ond_arena_alloc(s->c->arena, (size_t) (*n + more) * sizeof(*all));
+  all = ond_arena_alloc(s->c->arena, (size_t)(*n + more) * sizeof(*all));
   if (*n > 0) {
-    memcpy(all, *headers, (size_t) *n * sizeof(*all));
+    memcpy(all, *headers, (size_t)*n * sizeof(*all));
   }
   it = json_object_iter_begin(at->value);
   end = json_object_iter_end(at->value);
@@ -434,9 +431,9 @@ void ond_request_default_header(OndArena *arena, OndRequestTemplate *r, const ch
       return;
     }
   }
-  all = ond_arena_alloc(arena, (size_t) (r->n_headers + 1) * sizeof(*all));
+  all = ond_arena_alloc(arena, (size_t)(r->n_headers + 1) * sizeof(*all));
   if (r->n_headers > 0) {
-    memcpy(all, r->headers, (size_t) r->n_headers * sizeof(*all));
+    memcpy(all, r->headers, (size_t)r->n_headers * sizeof(*all));
   }
   all[r->n_headers++] = (OndHeader){.name = name, .value = value};
   r->headers = all;

@@ -58,7 +58,7 @@ static bool parse_scalars(OndConnector *c, const OndNode *at, int *n, const char
       return false;
     }
   }
-  *n = (int) length;
+  *n = (int)length;
   return true;
 }
 
@@ -120,9 +120,9 @@ static bool parse_columns(Reader *r, const OndNode *at, OndIdentity *out) {
   if (n == 0 || n > LIST_MAX) {
     return ond_node_fail(at, r->err, "\"%s\" must name a pointer for each key column", at->member);
   }
-  out->pointers = ond_arena_alloc(r->c->arena, (size_t) n * sizeof(*out->pointers));
-  out->columns = ond_arena_alloc(r->c->arena, (size_t) n * sizeof(*out->columns));
-  out->keys = ond_arena_alloc(r->c->arena, (size_t) n * sizeof(*out->keys));
+  out->pointers = ond_arena_alloc(r->c->arena, (size_t)n * sizeof(*out->pointers));
+  out->columns = ond_arena_alloc(r->c->arena, (size_t)n * sizeof(*out->columns));
+  out->keys = ond_arena_alloc(r->c->arena, (size_t)n * sizeof(*out->keys));
   for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
     OndNode column = {.parent = at, .member = json_object_iter_peek_name(&it), .value = json_object_iter_peek_value(&it)};
 
@@ -267,7 +267,7 @@ static bool parse_count(Reader *r, const OndNode *counts, const char *member, in
       return false;
     }
   }
-  *n = (int) length;
+  *n = (int)length;
   *out = pointers;
   return true;
 }
@@ -306,7 +306,7 @@ static bool parse_captures(Reader *r, const OndNode *result, OndResult *out) {
     return ond_node_fail(&at, r->err, "\"remote\" must be an object of at most %d pointers", LIST_MAX);
   }
   n = json_object_object_length(at.value);
-  captures = ond_arena_alloc(r->c->arena, (size_t) n * sizeof(*captures));
+  captures = ond_arena_alloc(r->c->arena, (size_t)n * sizeof(*captures));
   it = json_object_iter_begin(at.value);
   end = json_object_iter_end(at.value);
   for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
@@ -375,7 +375,7 @@ static bool parse_shape(Reader *r, const OndNode *at, OndResult *out) {
 }
 
 const OndResult *ond_result_parse(OndConnector *c, OndOperation *o, const OndNode *at, OndError *err) {
-  static const char *const VALID[] = {"rows",  "match",  "lines", "ok",     "id",     "error", "code",
+  static const char *const VALID[] = {"rows",  "match",   "lines",  "ok",     "id",     "error", "code",
                                       "retry", "created", "remote", "errors", "counts", NULL};
   OndResult *out = ond_arena_alloc(c->arena, sizeof(*out));
   Reader r = {c, o, err};

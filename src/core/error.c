@@ -18,7 +18,7 @@ static const char ELLIPSIS[] = "...";
 _Static_assert(sizeof(((OndError *)0)->detail) <= FIELD_BYTES_MAX, "a field must fit into the scratch buffer");
 
 /* Formats into text, cut to fewer than `size` bytes. */
-static void field_format(char *text, size_t size, const char *fmt, va_list args) {
+static void __attribute__((format(printf, 3, 0))) field_format(char *text, size_t size, const char *fmt, va_list args) {
   int needed = vsnprintf(text, size, fmt, args);
 
   if (needed < 0) {

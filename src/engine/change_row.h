@@ -29,10 +29,10 @@ typedef struct OndChangeRow {
   OndBytes *columns;          /* row.columns points here */
   int n_columns;
   char idempotency_key[33];
-  /* what the answer told */
-  const char *message;        /* NULL: none */
-  const char *remote_id;      /* NULL: keep */
-  const char *remote;         /* NULL: keep */
+  /* what the answer told; palloc'd, freed with the row */
+  char *message;              /* NULL: none */
+  char *remote_id;            /* NULL: keep */
+  char *remote;               /* NULL: keep */
   int created;                /* 1, 0, -1 */
   bool unconfirmed;
 } OndChangeRow;

@@ -203,13 +203,17 @@ static const char *to_utf8(const char *s, Size *n) {
   return converted;
 }
 
+void ond_append_json_string(StringInfo out, const char *s, Size n) {
+  appendStringInfoCharMacro(out, '"');
+  append_escaped(out, s, n);
+  appendStringInfoCharMacro(out, '"');
+}
+
 static const char *append_text(StringInfo out, const char *s, Size n) {
   s = to_utf8(s, &n);
   if (s == NULL)
     return "is not valid UTF-8";
-  appendStringInfoCharMacro(out, '"');
-  append_escaped(out, s, n);
-  appendStringInfoCharMacro(out, '"');
+  ond_append_json_string(out, s, n);
   return NULL;
 }
 

@@ -32,6 +32,9 @@ extern const char *ond_encode(OndEncoder *encoder, Datum value, StringInfo out);
  */
 extern OndHash ond_hash_fields(const OndMapping *mapping, const OndBytes *values, uint64 seed, StringInfo scratch);
 
+/* Appends UTF-8 text as a JSON string. */
+extern void ond_append_json_string(StringInfo out, const char *s, Size n);
+
 /* Text of a JSON scalar: strings unescaped, numbers and booleans as they are; for templates in a mapping. false: null. */
 extern bool ond_json_text(OndBytes json, StringInfo out);
 

@@ -17,7 +17,7 @@ extern void ond_preview_sync(const OndSync *sync, int max_requests, FunctionCall
 extern void ond_explain_sync(const OndSync *sync, bool analyze, FunctionCallInfo fcinfo);
 extern Datum ond_explain_row(const OndSync *sync, const char *key_json, FunctionCallInfo fcinfo);   /* jsonb */
 
-/* Called with the run lock for edits held. All return numbers of rows. */
+/* Called with the run lock for edits held, outside of any scope of session.h. All return numbers of rows. keys_json: NULL or a JSON array. */
 extern int64 ond_retry_failed(const OndSync *sync, const char *keys_json);
 extern int64 ond_discard_failed(const OndSync *sync, const char *keys_json);
 extern int64 ond_rebase_sync(const OndSync *sync);

@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 
 #include "catalog/session.h"
+#include "engine/change_row.h"
 #include "engine/encode.h"
 #include "engine/spec.h"
 
@@ -186,6 +187,45 @@ static void compile_connector(OndSpec *spec, const OndDestination *destination) 
     spec->template_value[i] = column_value(spec, name, psprintf("the templates of destination \"%s\"", destination->name));
 }
 
+/* --- the cursor ------------------------------------------------------------------------------------------- */
+
+const char *ond_spec_overlap_type(const OndSpec *spec) {
+  switch (getBaseType(spec->values[spec->cursor_value].type)) {
+    case TIMESTAMPTZOID:
+    case TIMESTAMPOID: return "pg_catalog.interval";
+    case DATEOID: return "pg_catalog.int4";
+    case INT2OID:
+    case INT4OID:
+    case INT8OID: return "pg_catalog.int8";
+    case NUMERICOID: return "pg_catalog.numeric";
+    default: return NULL;
+  }
+}
+
+static void compile_cursor(OndSpec *spec) {
+  const char *column = spec->sync->options.cursor_column;
+  const char *overlap = spec->sync->options.cursor_overlap;
+  const char *type;
+  Oid typid;
+  int32 typmod;
+
+  spec->cursor_value = column == NULL ? -1 : column_value(spec, column, "option cursor_column");
+  if (column == NULL)
+    return;
+  type = ond_spec_overlap_type(spec);
+  if (type == NULL)
+    ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                    errmsg("cursor_column \"%s\" has type %s", column, format_type_be(spec->values[spec->cursor_value].type)),
+                    errhint("Use a timestamp, a date or a number that grows with every change.")));
+  if (overlap != NULL) {
+    Oid input, ioparam;
+
+    parseTypeString(type, &typid, &typmod, false);
+    getTypeInputInfo(typid, &input, &ioparam);
+    (void)OidInputFunctionCall(input, unconstify(char *, overlap), ioparam, typmod); /* raises for what is no such value */
+  }
+}
+
 static void check_types(const OndSpec *spec) {
   for (int i = 0; i < spec->n_values; i++)
     (void)ond_encoder_create(spec->values[i].type, spec->values[i].name);
@@ -201,6 +241,8 @@ OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDes
   spec->sync = sync;
   spec->model = model;
   spec->n_keys = sync->n_keys;
+  if (sync->n_keys > OND_KEYS_MAX)
+    ereport(ERROR, (errcode(ERRCODE_TOO_MANY_COLUMNS), errmsg("the key has %d columns, at most %d are possible", sync->n_keys, OND_KEYS_MAX)));
   spec->keys = palloc0(sizeof(OndKeyColumn) * sync->n_keys);
   for (int i = 0; i < sync->n_keys; i++) {
     ond_key_column(model, sync->keys[i], &spec->keys[i]);
@@ -209,7 +251,7 @@ OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDes
   compile_mapping_document(spec);
   compile_fields(spec);
   compile_connector(spec, destination);
-  spec->cursor_value = sync->options.cursor_column == NULL ? -1 : column_value(spec, sync->options.cursor_column, "option cursor_column");
+  compile_cursor(spec);
   check_types(spec);
   return spec;
 }

@@ -54,6 +54,9 @@ extern void ond_key_column(const OndModel *model, const char *name, OndKeyColumn
  */
 extern OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDestination *destination);
 
+/* SQL type of cursor_overlap: interval for times, the cursor's own type for numbers. */
+extern const char *ond_spec_overlap_type(const OndSpec *spec);
+
 /* Error when columns that the sync uses changed their type or vanished since the signature was taken. */
 extern void ond_spec_check_signature(const OndSpec *spec);
 

@@ -48,11 +48,19 @@ static int file_of(OndOp op) {
   elog(ERROR, "unknown operation %d", op);
 }
 
+static void close_files(void *arg) {
+  ond_store_reset(arg);
+}
+
 OndStore *ond_store_create(void) {
   OndStore *store = palloc0(sizeof(OndStore));
+  MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
   store->context = CurrentMemoryContext;
   store->reading = FILES;
+  callback->func = close_files; /* an error in a backend must not leave files open */
+  callback->arg = store;
+  MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
   return store;
 }
 

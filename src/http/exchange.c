@@ -516,6 +516,8 @@ static void describe(OndExchange *x, CURLcode rc, bool abandoned) {
     snprintf(out, n, "%.128s closed the connection without an answer", x->url.host);
   } else if (p->transfer == OND_TRANSFER_NOT_SENT && x->refusal[0] != '\0') {
     snprintf(out, n, "%s", x->refusal);
+  } else if (rc == CURLE_OK) {
+    snprintf(out, n, "response of %.128s ended within its headers", x->url.host);
   } else {
     describe_curl(x, rc, out, n);
   }
@@ -530,7 +532,8 @@ static OndTransfer classify(const OndExchange *x, CURLcode rc, bool abandoned) {
   if (x->response->body.overflow || x->response->headers.overflow) {
     return OND_TRANSFER_TOO_LARGE;
   }
-  if (rc == CURLE_OK && !abandoned) {
+  /* libcurl takes a connection that ends within the headers for a response without a body. */
+  if (rc == CURLE_OK && !abandoned && x->headers_complete) {
     return OND_TRANSFER_OK;
   }
   return was_sent(x) ? OND_TRANSFER_NO_ANSWER : OND_TRANSFER_NOT_SENT;
@@ -556,7 +559,7 @@ void ond_exchange_finish(OndExchange *x, CURLcode result, bool abandoned) {
   curl_easy_getinfo(x->easy, CURLINFO_HEADER_SIZE, &head);
   curl_easy_getinfo(x->easy, CURLINFO_SIZE_DOWNLOAD_T, &body);
   p->transfer = classify(x, result, abandoned);
-  p->status = status >= 200 && (x->headers_complete || p->transfer == OND_TRANSFER_OK) ? (int)status : 0;
+  p->status = x->headers_complete ? (int)status : 0;
   p->bytes_sent = sent_bytes(x);
   p->bytes_received = (int64_t)head + (int64_t)body;
   p->elapsed_us = now_us() - x->started_us;

@@ -140,22 +140,25 @@ static TimestampTz back_off(TimestampTz now, int failures) {
 }
 
 bool ond_database_publish(Oid database, uint64 seen, const OndAgenda *agenda) {
+  TimestampTz now = GetCurrentTimestamp();
   OndDatabase *d;
   bool last = true;
 
   LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
   d = find(database);
   if (d != NULL) {
+    /* started() has counted a failure; a visit that leaves nothing undone takes it back. Of those that do, each waits longer. */
+    if (!agenda->starved && !agenda->blocked)
+      d->failures = 0;
     d->seen = seen;
-    d->due = agenda->due;
-    /* Starving is waited out like a failure: the process that will free a place may not be one of ours, and so go unseen. */
-    d->failures = agenda->starved ? d->failures : 0;
+    d->due = agenda->blocked ? Min(agenda->due, back_off(now, d->failures)) : agenda->due;
     d->starved = agenda->starved;
     d->releases_seen = ond_state->releases;
-    d->retry_at = agenda->starved ? back_off(GetCurrentTimestamp(), d->failures) : 0;
+    /* The process that frees a place may not be one of ours, and so go unseen: starving ends by itself, too. */
+    d->retry_at = agenda->starved ? back_off(now, d->failures) : 0;
     last = d->wakes == seen || agenda->starved;
-    if (!last)
-      d->woken_at = GetCurrentTimestamp();
+    if (d->wakes != seen)
+      d->woken_at = now;
   }
   LWLockRelease(ond_state->lock);
   return last;
@@ -226,6 +229,16 @@ void ond_database_started(Oid database, TimestampTz now) {
     d->failures++;
     d->releases_seen = ond_state->releases;
   }
+  LWLockRelease(ond_state->lock);
+}
+
+void ond_database_forget(Oid database) {
+  OndDatabase *d;
+
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  d = find(database);
+  if (d != NULL && d->scheduler == 0)
+    d->oid = InvalidOid;
   LWLockRelease(ond_state->lock);
 }
 

@@ -10,5 +10,7 @@
 extern void ond_state_xact_callback(XactEvent event, void *arg);
 /* The extension is being dropped in this transaction: its runs stop when it commits. */
 extern void ond_drop_at_commit(void);
+/* Likewise a database: nothing is due there any more. */
+extern void ond_forget_at_commit(Oid database);
 
 #endif

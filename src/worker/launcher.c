@@ -146,9 +146,7 @@ static int collect_children(Oid *busy) {
 static void no_process(TimestampTz now) {
   int64 delay_ms = Min(INT64CONST(1000) << Min(start_failures, 6), NAP_MAX_MS);
 
-  if (start_failures == 0)
-    ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("ondatra: no worker process is free; due syncs wait"),
-                  errhint("Raise max_worker_processes and restart the server.")));
+  ond_start_log(OND_START_NO_PROCESS);
   start_failures++;
   start_again_at = TimestampTzPlusMilliseconds(now, delay_ms);
 }
@@ -251,6 +249,7 @@ static TimestampTz look_around_safely(MemoryContext context) {
     EmitErrorReport();
     LWLockReleaseAll();
     AbortOutOfAnyTransaction();
+    MemoryContextSwitchTo(context);
     FlushErrorState();
     look_at = GetCurrentTimestamp() + 5 * USECS_PER_SEC;
     RESUME_INTERRUPTS();

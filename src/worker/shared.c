@@ -25,6 +25,7 @@ OndState *ond_state = NULL;
 static bool wake_pending = false;
 static char wake_name[NAMEDATALEN];
 static bool drop_pending = false;
+static Oid database_drop_pending = InvalidOid;
 
 static int slots_max(void) {
   return ond_setting_max_workers + OND_ENDED_MAX;
@@ -90,6 +91,10 @@ void ond_drop_at_commit(void) {
   drop_pending = true;
 }
 
+void ond_forget_at_commit(Oid database) {
+  database_drop_pending = database;
+}
+
 /* A prepared transaction keeps its locks and fires no callbacks: refused where it holds a run lock. */
 static bool holds_run_lock(void) {
   const OndExtension *extension = ond_extension(true);
@@ -124,10 +129,13 @@ void ond_state_xact_callback(XactEvent event, void *arg) {
       ond_database_wake(MyDatabaseId, wake_name);
     if (drop_pending && ond_state != NULL)
       ond_slot_stop_all(MyDatabaseId);
+    if (OidIsValid(database_drop_pending) && ond_state != NULL)
+      ond_database_forget(database_drop_pending);
     /* FALLTHROUGH */
   case XACT_EVENT_ABORT:
     wake_pending = false;
     drop_pending = false;
+    database_drop_pending = InvalidOid;
     ond_budget_at_xact_end();
     break;
   default: break;

@@ -62,7 +62,6 @@ static void end_slot(OndSlot *s, OndEnding ending) {
   s->latch = NULL;
   s->ended_at = GetCurrentTimestamp();
   ond_state->releases++;
-  ond_state->full_logged = false;
   if (!s->waited && ending != OND_ENDING_DIED)
     s->state = OND_SLOT_FREE;
   ConditionVariableBroadcast(&s->changed);
@@ -210,11 +209,8 @@ void ond_slot_leave(OndSlotRef ref, bool told) {
 }
 
 void ond_slot_sleep(OndSlotRef ref, long timeout_ms) {
-  ConditionVariable *changed = &ond_state->slots[ref.index].changed;
-
-  /* A broadcast that came before this is seen by the caller's next look, at the latest after the time-out. */
-  (void)ConditionVariableTimedSleep(changed, timeout_ms, PG_WAIT_EXTENSION);
-  ConditionVariableCancelSleep();
+  /* The first call of a loop only prepares and returns, so that no change between a look and the sleep is missed. */
+  (void)ConditionVariableTimedSleep(&ond_state->slots[ref.index].changed, timeout_ms, PG_WAIT_EXTENSION);
 }
 
 /* SIGINT cancels a query or the wait for a lock. A slot with a pid has a living process: it takes itself out before it goes. */

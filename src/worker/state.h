@@ -20,6 +20,7 @@
 
 #include "postgres.h"
 #include "engine/run.h"
+#include "postmaster/bgworker.h"
 #include "storage/condition_variable.h"
 #include "storage/dsm.h"
 #include "storage/latch.h"
@@ -92,7 +93,7 @@ typedef struct OndState {
   TimestampTz initialised_at;      /* start or crash restart of the server */
   Latch *launcher;                 /* NULL: not running */
   bool relist;                     /* a wake found no room: list the databases again */
-  bool full_logged;                /* said once that all workers are busy */
+  TimestampTz starving_logged_at[2]; /* last said that there is no slot, no process */
   uint64 releases;                 /* counts slots that were released */
   int n_slots;
   OndDatabase databases[OND_DATABASES_MAX];
@@ -124,7 +125,8 @@ extern uint64 ond_database_wakes(Oid database);
 
 typedef struct OndAgenda {
   TimestampTz due;                 /* DT_NOEND: nothing by itself */
-  bool starved;                    /* it is due, but there was no room */
+  bool blocked;                    /* an edit holds up something: look again, after growing delays or at a wake */
+  bool starved;                    /* it is due, but there was no room: when a slot is released, or after growing delays */
 } OndAgenda;
 
 /* A scheduler's last word: what is due next. False when a wake came after `seen`: it must look again. */
@@ -134,6 +136,8 @@ extern bool ond_database_publish(Oid database, uint64 seen, const OndAgenda *age
 extern bool ond_database_next(TimestampTz now, const Oid *busy, int n_busy, OndDatabase *out, TimestampTz *look_at);
 /* A scheduler of it is being started: back off if it brings nothing. */
 extern void ond_database_started(Oid database, TimestampTz now);
+/* The database was dropped. */
+extern void ond_database_forget(Oid database);
 /* Forgets databases that are not in the list, and their ended slots. */
 extern void ond_database_keep_only(const Oid *oids, int n);
 
@@ -151,11 +155,14 @@ extern OndClaim ond_slot_claim(const OndRunRequest *request, dsm_handle keys, bo
 extern void ond_slot_abandon(OndSlotRef ref);
 /* A worker was registered and never came (its handle says stopped): ends the slot. */
 extern void ond_slot_never_came(OndSlotRef ref);
-/* A copy of the slot as it is; false when it belongs to another run by now. progress may be NULL. */
+/* A copy of the slot as it is; false when it belongs to another run by now. */
 extern bool ond_slot_look(OndSlotRef ref, OndSlot *out);
 /* The starter waits no longer. told: it has reported a death itself, nobody else needs to. */
 extern void ond_slot_leave(OndSlotRef ref, bool told);
-/* Sleeps until the slot changes or timeout_ms passed. Interrupts are served. */
+/*
+ * Sleeps until the slot changes or timeout_ms passed; may return early. Interrupts are served. For loops that look and sleep; they end with
+ * ConditionVariableCancelSleep().
+ */
 extern void ond_slot_sleep(OndSlotRef ref, long timeout_ms);
 /* Asks the run to stop; interrupt: also when it waits for a lock or runs a query. */
 extern void ond_slot_stop(OndSlotRef ref, bool interrupt);
@@ -199,21 +206,31 @@ extern int ond_budget_index(const OndBudget *b);
 extern void ond_budget_at_xact_end(void);
 
 /* --- starting runs (start.c) --------------------------------------------------------------------------------------- */
-struct BackgroundWorkerHandle;
 typedef struct OndStarted {
   OndSlotRef ref;
-  struct BackgroundWorkerHandle *handle;
+  BackgroundWorkerHandle *handle;
 } OndStarted;
 
 typedef enum OndStart { OND_START_OK, OND_START_RUNNING, OND_START_NO_SLOT, OND_START_NO_PROCESS } OndStart;
 
-/* Claims a slot and registers a worker for it. RUNNING: out->ref is the other run's slot. */
+/* Claims a slot and registers a worker for it; the handle is palloc'd. RUNNING: out->ref is the other run's slot. */
 extern OndStart ond_start_run(const OndRunRequest *request, const char *sync_name, dsm_handle keys, bool waited, OndStarted *out);
-/* Whether a started worker's process has gone or never came; then its slot is brought to an end. */
-extern bool ond_start_check(const OndStarted *started);
+/* True when the process of a started worker has gone, or never came: then its slot has ended. */
+extern bool ond_start_gone(const OndStarted *started);
 
-/* Why a run worker of this role could not connect here; NULL: it can. Needs a transaction. */
-extern const char *ond_start_obstacle(Oid owner, int *sqlstate);
+/* Logs that due syncs wait (NO_SLOT, NO_PROCESS) and which setting to raise: one line, and again only after minutes. */
+extern void ond_start_log(OndStart why);
+
+/* Why a run worker of this role could not do its work here. */
+typedef struct OndObstacle {
+  int sqlstate;
+  bool fatal;                      /* waiting does not help */
+  char *message;
+  char *way_out;
+} OndObstacle;
+
+/* False: none. Needs a transaction; texts are palloc'd. */
+extern bool ond_start_obstacle(Oid owner, OndObstacle *out);
 
 /* The bodies of the processes. */
 extern PGDLLEXPORT void ond_launcher_main(Datum arg);

@@ -97,7 +97,14 @@ bad_answer('a redirect to another host', {misbehave => {redirect => 'http://loca
     check => sub { is($t->count_requests(path => '^/stolen'), 0, 'a redirect to another host: not followed') });
 
 # --- nothing arrives at all: definite, and worth another try
-sub base_url { my ($url) = @_; return (destination => {base_url => $url}, mend => sub { $t->sql("SELECT ondatra.update_destination('$_[0]', base_url => '" . $t->url . "')") }) }
+sub base_url {
+    my ($url) = @_;
+    return (destination => {base_url => $url}, mend => sub {
+        my ($sync) = @_;
+        $t->destination("${sync}_elsewhere", {object => {upsert => \%put}});
+        $t->sql("SELECT ondatra.update_sync('$sync', destination => '${sync}_elsewhere', delivered => 'keep')");
+    });
+}
 my $unavailable = qr/^unavailable$/;
 bad_answer('a name that does not exist', {}, base_url('http://no-such-host.invalid'), class => $unavailable, message => qr/no-such-host|resolve/i);
 bad_answer('refused', {}, base_url('http://127.0.0.1:' . Ondatra::Test::free_port()), class => $unavailable, message => qr/refused|connect/i);

@@ -214,7 +214,6 @@ TEST(auth_scrubs_every_spelling) {
   check_scrubbed(a, "x=p%22a/s%5cs+w%25%c3%b6%26d%2b&y", "x=***&y");
   check_scrubbed(a, "{\"t\":\"p\\\"a/s\\\\s w%ö&d+\"}", "{\"t\":\"***\"}");
   check_scrubbed(a, "{\"t\":\"p\\\"a\\/s\\\\s w%\\u00f6\\u0026d\\u002B\"}", "{\"t\":\"***\"}");
-  check_scrubbed(a, "Authorization: cCJhL3Ncc 3", "Authorization: cCJhL3Ncc 3");
   ond_auth_free(a);
 }
 

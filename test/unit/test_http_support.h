@@ -21,7 +21,6 @@ extern TestServer *test_server_start(TestServe serve);
 extern void test_server_stop(TestServer *s);
 extern int test_server_port(const TestServer *s);
 extern int test_server_connections(TestServer *s);
-extern int test_server_connections_at_once_max(TestServer *s);
 extern int test_server_requests(TestServer *s);
 /* A copy of the last request, NUL-terminated; n gets its length. The caller frees it. */
 extern char *test_server_last_request(TestServer *s, size_t *n);

@@ -23,7 +23,11 @@ UNIT_TESTS = $(UNIT_ROOMS:%=$(UNIT_DIR)/test_%)
 # $(call unit_objects,sources)
 unit_objects = $(patsubst %.c,$(UNIT_DIR)/%.o,$(sort $(wildcard $(1))))
 
-$(UNIT_DIR)/%.o: %.c
+# What is built is never committed.
+$(UNIT_DIR)/.gitignore:
+	@mkdir -p $(@D) && echo '*' > $@
+
+$(UNIT_DIR)/%.o: %.c | $(UNIT_DIR)/.gitignore
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_CFLAGS) -MMD -MP -c $< -o $@
 

@@ -28,6 +28,7 @@ our $SECONDS = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $json_text = JSON::PP->new->utf8->canonical->allow_nonref;
 my @children;
+my $own_pid = $$;
 
 sub new {
     my ($class, %args) = @_;
@@ -54,14 +55,23 @@ sub spawn {
     my ($log, @command) = @_;
     my $pid = fork // die "fork: $!";
     if (!$pid) {
-        open STDOUT, '>>', $log and open STDERR, '>&', \*STDOUT;
-        exec @command or POSIX::_exit(127);
+        eval { open STDOUT, '>>', $log and open STDERR, '>&', \*STDOUT and exec @command };
+        POSIX::_exit(127);
     }
     push @children, $pid;
     return $pid;
 }
 
+# A process that has ended will not become ready.
+sub alive {
+    my ($pid) = @_;
+    return 1 if waitpid($pid, POSIX::WNOHANG) == 0;
+    @children = grep { $_ != $pid } @children;
+    return 0;
+}
+
 END {
+    return if $$ != $own_pid;
     my $status = $?;
     kill 'TERM', @children;
     waitpid $_, 0 for @children;
@@ -210,7 +220,8 @@ sub start_destination {
     mkdir $dir;
     my $program = "$FindBin::Bin/../server/destination.py";
     $self->{destination_pid} = spawn("$self->{dir}/destination.log", $ENV{PYTHON} || 'python3', $program, '--dir', $dir, @arguments);
-    $self->poll(sub { -s "$dir/port" }) or die 'the scripted destination did not start: ' . slurp("$self->{dir}/destination.log");
+    $self->poll(sub { -s "$dir/port" || !alive($self->{destination_pid}) });
+    -s "$dir/port" or die 'the scripted destination did not start: ' . slurp("$self->{dir}/destination.log");
     chomp($self->{port} = slurp("$dir/port"));
     chomp($self->{tls_port} = slurp("$dir/tls_port")) if -s "$dir/tls_port";
     return;
@@ -265,7 +276,7 @@ sub certificates {
     my %made = (ca => "$dir/ca.pem", key => "$dir/key.pem");
     my @new_key = qw(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3);
     openssl('req', '-x509', @new_key, '-subj', '/CN=Test authority', '-keyout', "$dir/ca.key", '-out', $made{ca});
-    openssl('req', @new_key[0 .. 3], '-subj', '/CN=localhost', '-keyout', $made{key}, '-out', "$dir/request.pem");
+    openssl('req', @new_key[0 .. 4], '-subj', '/CN=localhost', '-keyout', $made{key}, '-out', "$dir/request.pem");
     for my $one (['cert', 'DNS:localhost,IP:127.0.0.1'], ['other_cert', 'DNS:other.example.com']) {
         my ($name, $names) = @$one;
         $made{$name} = "$dir/$name.pem";
@@ -309,8 +320,9 @@ $http
 CONF
     my $pid = spawn("$dir/output.log", nginx_program(), '-e', "$dir/error.log", '-p', $dir, '-c', "$dir/nginx.conf");
     for my $port (@{ $args{ports} }) {
-        $self->poll(sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 2) })
-            or die 'nginx did not start: ' . slurp("$dir/output.log") . slurp("$dir/error.log");
+        my $answers = sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 2) };
+        $self->poll(sub { $answers->() || !alive($pid) });
+        $answers->() or die 'nginx did not start: ' . slurp("$dir/output.log") . slurp("$dir/error.log");
     }
     return {pid => $pid, dir => $dir, access_log => "$dir/access.log"};
 }

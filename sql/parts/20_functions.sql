@@ -1,0 +1,102 @@
+-- Functions. All are CALLED ON NULL INPUT, so that they can say what is missing, and check rights themselves: whose member the caller is.
+
+CREATE FUNCTION ondatra.set_secret(name text, value text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_set_secret';
+COMMENT ON FUNCTION ondatra.set_secret(text, text) IS 'Stores a secret of the calling role, encrypted. Syncs that had stopped for it go on.';
+
+CREATE FUNCTION ondatra.drop_secret(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_drop_secret';
+COMMENT ON FUNCTION ondatra.drop_secret(text) IS 'Removes a secret of the calling role.';
+
+CREATE FUNCTION ondatra.create_destination(name text, connector text DEFAULT 'http', base_url text DEFAULT NULL, auth jsonb DEFAULT NULL,
+                                           options jsonb DEFAULT '{}') RETURNS bigint
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_create_destination';
+COMMENT ON FUNCTION ondatra.create_destination(text, text, text, jsonb, jsonb) IS 'Creates a destination of the calling role: an account at an API. Returns its number.';
+
+CREATE FUNCTION ondatra.update_destination(name text, connector text DEFAULT NULL, base_url text DEFAULT NULL, auth jsonb DEFAULT NULL,
+                                           options jsonb DEFAULT NULL, delivered text DEFAULT NULL) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_update_destination';
+COMMENT ON FUNCTION ondatra.update_destination(text, text, text, jsonb, jsonb, text) IS
+  'Changes what is given: NULL keeps, options are merged (null removes). Another base URL under delivered rows needs delivered => ''keep'' or ''forget''.';
+
+CREATE FUNCTION ondatra.drop_destination(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_drop_destination';
+COMMENT ON FUNCTION ondatra.drop_destination(text) IS 'Drops a destination that no sync uses.';
+
+CREATE FUNCTION ondatra.test_destination(name text, OUT ok boolean, OUT http_status integer, OUT elapsed_ms integer, OUT message text)
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_test_destination';
+COMMENT ON FUNCTION ondatra.test_destination(text) IS 'Sends one harmless request with the destination''s credentials and says how it went. It holds the caller''s transaction meanwhile.';
+
+CREATE FUNCTION ondatra.create_sync(name text, model text, destination text, object text DEFAULT NULL, key text[] DEFAULT NULL,
+                                    mode text DEFAULT 'upsert', mapping jsonb DEFAULT NULL, schedule text DEFAULT NULL, options jsonb DEFAULT '{}',
+                                    paused boolean DEFAULT false) RETURNS bigint
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_create_sync';
+COMMENT ON FUNCTION ondatra.create_sync(text, text, text, text, text[], text, jsonb, text, jsonb, boolean) IS
+  'Creates a sync of the calling role. A schedule is live at once unless paused. Returns its number.';
+
+CREATE FUNCTION ondatra.update_sync(name text, model text DEFAULT NULL, destination text DEFAULT NULL, object text DEFAULT NULL,
+                                    key text[] DEFAULT NULL, mode text DEFAULT NULL, mapping jsonb DEFAULT NULL, schedule text DEFAULT NULL,
+                                    options jsonb DEFAULT NULL, paused boolean DEFAULT NULL, delivered text DEFAULT NULL) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_update_sync';
+COMMENT ON FUNCTION ondatra.update_sync(text, text, text, text, text[], text, jsonb, text, jsonb, boolean, text) IS
+  'Changes what is given: NULL keeps, schedule => ''manual'' and mapping => ''null'' unset, options are merged (null removes). Another key, destination or object under delivered rows needs delivered => ''keep'' or ''forget''.';
+
+CREATE FUNCTION ondatra.drop_sync(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_drop_sync';
+COMMENT ON FUNCTION ondatra.drop_sync(text) IS 'Drops a sync and what it knows of delivered rows; a run in progress is cancelled first. Finished runs stay in sync_runs.';
+
+CREATE FUNCTION ondatra.pause_sync(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_pause_sync';
+COMMENT ON FUNCTION ondatra.pause_sync(text) IS 'Rests the schedule of a sync; a run in progress ends as it would have. run_sync() still runs it.';
+
+CREATE FUNCTION ondatra.resume_sync(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_resume_sync';
+COMMENT ON FUNCTION ondatra.resume_sync(text) IS 'Makes the schedule of a paused sync live again, or of one that stopped in state error.';
+
+CREATE FUNCTION ondatra.archive_sync(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_archive_sync';
+COMMENT ON FUNCTION ondatra.archive_sync(text) IS 'Puts a sync away: it keeps its history and what it has delivered, and never runs.';
+
+CREATE FUNCTION ondatra.restore_sync(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_restore_sync';
+COMMENT ON FUNCTION ondatra.restore_sync(text) IS 'Brings an archived sync back, paused; resume_sync() makes its schedule live.';
+
+CREATE FUNCTION ondatra.plan_sync(name text)
+  RETURNS TABLE (rows_scanned bigint, creates bigint, updates bigint, deletes bigint, unchanged bigint, invalid bigint, held_back bigint,
+                 skipped bigint, guard text)
+  ROWS 1 LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_plan_sync';
+COMMENT ON FUNCTION ondatra.plan_sync(text) IS 'What a run would do now, and which guard would hold it. Sends and changes nothing.';
+
+CREATE FUNCTION ondatra.preview_sync(name text, max_requests integer DEFAULT 10)
+  RETURNS TABLE (request integer, operation text, method text, url text, headers jsonb, body text, keys jsonb)
+  ROWS 10 LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_preview_sync';
+COMMENT ON FUNCTION ondatra.preview_sync(text, integer) IS 'The exact first requests of a run, credentials as ***. Sends and changes nothing.';
+
+CREATE FUNCTION ondatra.explain_sync(name text, "analyze" boolean DEFAULT false) RETURNS SETOF text
+  ROWS 50 LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_explain_sync';
+COMMENT ON FUNCTION ondatra.explain_sync(text, boolean) IS 'The plan of the query that compares the model with what was delivered.';
+
+CREATE FUNCTION ondatra.explain_row(name text, key jsonb) RETURNS jsonb
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_explain_row';
+COMMENT ON FUNCTION ondatra.explain_row(text, jsonb) IS 'Everything about one row: the model''s values and hash, state, doubt, failure, verdict, request.';
+
+CREATE FUNCTION ondatra.retry_failed(name text, keys jsonb DEFAULT NULL) RETURNS bigint
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_retry_failed';
+COMMENT ON FUNCTION ondatra.retry_failed(text, jsonb) IS 'The next run sends failed rows again, all or those of keys. Returns how many.';
+
+CREATE FUNCTION ondatra.discard_failed(name text, keys jsonb DEFAULT NULL) RETURNS bigint
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_discard_failed';
+COMMENT ON FUNCTION ondatra.discard_failed(text, jsonb) IS 'Gives up on failed rows until they change, all or those of keys; a failed delete: forgets the key. Returns how many.';
+
+CREATE FUNCTION ondatra.resend_sync(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_resend_sync';
+COMMENT ON FUNCTION ondatra.resend_sync(text) IS 'The next run sends every row, and still detects removals.';
+
+CREATE FUNCTION ondatra.rebase_sync(name text) RETURNS bigint
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_rebase_sync';
+COMMENT ON FUNCTION ondatra.rebase_sync(text) IS 'Takes the model as it is for delivered, without sending; keeps pending removals. Returns how many rows.';
+
+CREATE FUNCTION ondatra.row_hash(names text[], VARIADIC "any") RETURNS uuid
+  STABLE LANGUAGE c AS 'MODULE_PATHNAME', 'ond_row_hash';
+COMMENT ON FUNCTION ondatra.row_hash(text[], VARIADIC "any") IS 'The hash that a sync would compute of these fields and values, with a seed of zero.';
+

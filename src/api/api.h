@@ -1,0 +1,58 @@
+/*
+ * api.h - what the SQL-callable functions have in common: they check arguments and privileges, and leave the work to the rooms below.
+ *
+ * The pattern: read the arguments (they may be NULL: every function is declared CALLED ON NULL INPUT so that it can say what is missing), ond_call_begin(), look up and
+ * write through catalog/, ond_call_end(). An error in between restores everything by itself.
+ */
+#ifndef OND_API_API_H
+#define OND_API_API_H
+
+#include "postgres.h"
+#include "catalog/session.h"
+#include "catalog/sync.h"
+#include "fmgr.h"
+#include "utils/jsonb.h"
+
+typedef struct OndCall {
+  OndScope scope;
+  MemoryContext context;      /* the caller's, current again after the end */
+  Oid user;                   /* who asks: GetUserId() of the caller, so the definer inside a SECURITY DEFINER function */
+} OndCall;
+
+/*
+ * Enters "ours" with SPI; the current memory context stays the caller's. Refuses inside a run: a model and what it reaches must not
+ * change, start or look at syncs with the owner's rights (trigger_sync alone is allowed, and does not come here).
+ */
+extern void ond_call_begin(OndCall *call);
+extern void ond_call_end(OndCall *call);
+/* The sync of that name with its run lock held, as it is under the lock. Errors when it is missing or running. */
+extern OndSync *ond_call_edit(OndCall *call, const char *name);
+/* The refusal alone, for functions that do not need "ours" at their start. */
+extern void ond_call_refuse_in_run(void);
+
+/* Argument n (from 0) as a C string; NULL for NULL. */
+extern char *ond_arg_text(FunctionCallInfo fcinfo, int n);
+/* Likewise; NULL is an error that names the argument. */
+extern char *ond_arg_required(FunctionCallInfo fcinfo, int n, const char *argument);
+/* A name of an object: required, and looks like one. kind as in ond_name_check(). */
+extern char *ond_arg_name(FunctionCallInfo fcinfo, int n, const char *kind);
+/* jsonb as text; NULL for NULL. */
+extern char *ond_arg_json(FunctionCallInfo fcinfo, int n);
+extern bool ond_arg_bool(FunctionCallInfo fcinfo, int n, bool default_value);
+
+/* A jsonb argument that is an object merged into `base` (JSON text or NULL for {}), as text; base itself when the argument is NULL. */
+extern char *ond_arg_options(FunctionCallInfo fcinfo, int n, const char *base);
+/* True for a jsonb argument that is JSON null: "unset it". */
+extern bool ond_arg_is_json_null(FunctionCallInfo fcinfo, int n);
+
+/* Text in UTF-8, as the rooms below expect it. */
+extern char *ond_to_utf8(const char *text);
+
+/* `delivered` of the update functions. */
+typedef enum OndDelivered { OND_DELIVERED_UNSAID, OND_DELIVERED_KEEP, OND_DELIVERED_FORGET } OndDelivered;
+extern OndDelivered ond_arg_delivered(FunctionCallInfo fcinfo, int n);
+
+/* A role as owner of a new sync: NOLOGIN and superusers, each as design and settings say (error or WARNING). */
+extern void ond_owner_check(Oid owner);
+
+#endif

@@ -1,0 +1,227 @@
+/*
+ * destinations.c - create_destination, update_destination, drop_destination.
+ *
+ * connector/ checks the documents; here are names, owners, and what a change means for the syncs that use the destination.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "api/api.h"
+#include "api/destinations.h"
+#include "catalog/edit.h"
+#include "connector/connector.h"
+
+#define NAMES_SHOWN_MAX 10
+
+OndConnector *ond_destination_connector(const OndDestination *d) {
+  char *options = ond_to_utf8(d->options);
+  char *base_url = d->base_url == NULL ? NULL : ond_to_utf8(d->base_url);
+  OndError err;
+  OndConnector *connector = ond_connector_parse(d->connector, base_url, options, strlen(options), &err);
+
+  if (connector == NULL) {
+    ond_raise(&err);
+  }
+  return connector;
+}
+
+OndAuth *ond_destination_auth(const OndDestination *d) {
+  char *text = d->auth == NULL ? NULL : ond_to_utf8(d->auth);
+  OndError err;
+  OndAuth *auth = ond_auth_parse(text, text == NULL ? 0 : strlen(text), &err);
+
+  if (auth == NULL) {
+    ond_raise(&err);
+  }
+  return auth;
+}
+
+static void check_connector(const char *connector) {
+  if (strcmp(connector, "http") != 0) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("connector \"%s\" does not exist", connector),
+                    errhint("Use connector 'http', and describe the API's requests in options: {\"object\": {\"upsert\": {…}}}.")));
+  }
+}
+
+/* Checks both documents; returns the names of the secrets that auth refers to, in the database's encoding. */
+static List *check_documents(const OndDestination *d) {
+  List *secrets = NIL;
+  OndAuth *auth;
+
+  check_connector(d->connector);
+  ond_connector_free(ond_destination_connector(d));
+  auth = ond_destination_auth(d);
+  for (int i = 0; i < auth->n; i++) {
+    if (auth->items[i].source == OND_CREDENTIAL_SECRET) {
+      secrets = lappend(secrets, pstrdup(auth->items[i].ref));
+    }
+  }
+  ond_auth_free(auth);
+  for (int i = 0; i < list_length(secrets); i++) {
+    char *name = list_nth(secrets, i);
+
+    lfirst(list_nth_cell(secrets, i)) = pg_any_to_server(name, (int)strlen(name), PG_UTF8);
+  }
+  return secrets;
+}
+
+/* A secret may come later; until then nothing is sent. */
+static void notice_missing(Oid owner, List *secrets) {
+  ListCell *cell;
+
+  foreach (cell, secrets) {
+    char *name = lfirst(cell);
+
+    if (!ond_secret_exists(owner, name)) {
+      ereport(NOTICE, (errmsg("secret \"%s\" of role \"%s\" does not exist yet", name, GetUserNameFromId(owner, false)),
+                       errhint("Call ondatra.set_secret() before the first run.")));
+    }
+  }
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_create_destination);
+Datum ond_sql_create_destination(PG_FUNCTION_ARGS) {
+  OndDestination d = {0};
+  OndCall call;
+  List *secrets;
+  int64 id;
+
+  d.name = ond_arg_name(fcinfo, 0, "destination");
+  d.connector = ond_arg_required(fcinfo, 1, "connector");
+  d.base_url = ond_arg_text(fcinfo, 2);
+  d.auth = ond_arg_is_json_null(fcinfo, 3) ? NULL : ond_arg_json(fcinfo, 3);
+  d.options = ond_arg_options(fcinfo, 4, NULL);
+  secrets = check_documents(&d);
+  ond_call_begin(&call);
+  d.owner = call.user;
+  id = ond_destination_insert(&d);
+  notice_missing(d.owner, secrets);
+  ond_call_end(&call);
+  PG_RETURN_INT64(id);
+}
+
+/* Every sync that uses it must still find what its mode needs. */
+static void check_syncs(const OndDestination *d, const int64 *ids, int n) {
+  for (int i = 0; i < n; i++) {
+    OndSync *s = ond_sync_load(ids[i]);
+    OndConnector *connector = ond_destination_connector(d);
+    char **keys = palloc(sizeof(char *) * Max(s->n_keys, 1));
+    OndError err;
+    bool ok;
+
+    for (int k = 0; k < s->n_keys; k++) {
+      keys[k] = ond_to_utf8(s->keys[k]);
+    }
+    ok = ond_connector_bind(connector, s->object, s->mode, s->n_keys, (const char *const *)keys, &err);
+    ond_connector_free(connector);
+    if (!ok) {
+      ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("sync \"%s\" could not use destination \"%s\" any more", s->name, d->name),
+                      errdetail("%s", err.message), err.hint[0] != '\0' ? errhint("%s", err.hint) : 0));
+    }
+  }
+}
+
+/* Another base URL under syncs that have delivered: what is known of the old place may not be true of the new one. */
+static void apply_delivered(const OndDestination *d, const int64 *ids, int n, OndDelivered delivered) {
+  for (int i = 0; i < n; i++) {
+    OndSync *s = ond_sync_load(ids[i]);
+
+    ond_run_lock_edit(s);
+    if (!ond_sync_has_delivered(ids[i])) {
+      continue;
+    }
+    if (delivered == OND_DELIVERED_UNSAID) {
+      ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("destination \"%s\" has received rows at its present base URL", d->name),
+                      errdetail("Sync \"%s\" knows which rows the destination has; of another place that may not be true.", s->name),
+                      errhint("Say delivered => 'keep' when the rows are there too (the API has moved), or delivered => 'forget' to send all rows again.")));
+    }
+    if (delivered == OND_DELIVERED_FORGET) {
+      ond_sync_forget(ids[i]);
+    }
+  }
+}
+
+static bool same_text(const char *a, const char *b) {
+  return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_update_destination);
+Datum ond_sql_update_destination(PG_FUNCTION_ARGS) {
+  char *name = ond_arg_name(fcinfo, 0, "destination");
+  OndDelivered delivered = ond_arg_delivered(fcinfo, 5);
+  OndCall call;
+  OndDestination *old, d;
+  List *secrets;
+  int64 *ids;
+  int n;
+
+  ond_call_begin(&call);
+  old = ond_destination_get(name, call.user);
+  if (ond_destination_lock(old->destination_id, true)) {
+    old = ond_destination_get(name, call.user); /* an edit may have come between */
+  }
+  d = *old;
+  d.connector = PG_ARGISNULL(1) ? old->connector : ond_arg_text(fcinfo, 1);
+  d.base_url = PG_ARGISNULL(2) ? old->base_url : ond_arg_text(fcinfo, 2);
+  d.auth = PG_ARGISNULL(3) ? old->auth : ond_arg_is_json_null(fcinfo, 3) ? NULL : ond_arg_json(fcinfo, 3);
+  d.options = ond_arg_options(fcinfo, 4, old->options);
+  secrets = check_documents(&d);
+  ids = ond_destination_syncs(d.destination_id, &n);
+  check_syncs(&d, ids, n);
+  if (!same_text(d.base_url, old->base_url)) {
+    apply_delivered(&d, ids, n, delivered);
+  } else if (delivered == OND_DELIVERED_FORGET) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another base URL"),
+                    errhint("Call ondatra.resend_sync() to send all rows of a sync again.")));
+  }
+  ond_destination_update(&d);
+  notice_missing(d.owner, secrets);
+  ond_call_end(&call);
+  PG_RETURN_VOID();
+}
+
+/* Names those that the role may see, counts the rest. */
+static char *list_users(const int64 *ids, int n, Oid role) {
+  StringInfoData names;
+  int shown = 0;
+
+  initStringInfo(&names);
+  for (int i = 0; i < n && shown < NAMES_SHOWN_MAX; i++) {
+    OndSync *s = ond_sync_load(ids[i]);
+
+    if (s != NULL && has_privs_of_role(role, s->owner)) {
+      appendStringInfo(&names, "%s\"%s\"", shown++ > 0 ? ", " : "", s->name);
+    }
+  }
+  if (n > shown) {
+    appendStringInfo(&names, "%s%d%s", shown > 0 ? " and " : "", n - shown, shown > 0 ? " more" : " of other roles");
+  }
+  return names.data;
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_drop_destination);
+Datum ond_sql_drop_destination(PG_FUNCTION_ARGS) {
+  char *name = ond_arg_name(fcinfo, 0, "destination");
+  OndCall call;
+  OndDestination *d;
+  int64 *ids;
+  int n;
+
+  ond_call_begin(&call);
+  d = ond_destination_get(name, call.user);
+  (void)ond_destination_lock(d->destination_id, true);
+  ids = ond_destination_syncs(d->destination_id, &n);
+  if (n > 0) {
+    ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("destination \"%s\" is used by syncs", name),
+                    errdetail("They are: %s.", list_users(ids, n, call.user)),
+                    errhint("Drop them with ondatra.drop_sync(), or give them another destination with ondatra.update_sync().")));
+  }
+  ond_destination_delete(d->destination_id);
+  ond_call_end(&call);
+  PG_RETURN_VOID();
+}

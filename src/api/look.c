@@ -1,0 +1,130 @@
+/*
+ * look.c - plan_sync, preview_sync, explain_sync, explain_row; and retry_failed, discard_failed, resend_sync, rebase_sync.
+ *
+ * Arguments and rights only: the engine does the work (engine/inspect.h). The first four change nothing and take no lock: they can be asked while a run goes on.
+ * The others are edits and hold the run lock till the end of the transaction.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+
+#include "api/api.h"
+#include "catalog/edit.h"
+#include "engine/inspect.h"
+
+#define PREVIEW_MAX 1000
+
+static OndSync *sync_to_look_at(FunctionCallInfo fcinfo) {
+  char *name = ond_arg_name(fcinfo, 0, "sync");
+  OndCall call;
+  OndSync *sync;
+
+  ond_call_begin(&call);
+  sync = ond_sync_get(name, call.user);
+  ond_call_end(&call);
+  return sync;
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_plan_sync);
+Datum ond_sql_plan_sync(PG_FUNCTION_ARGS) {
+  OndSync *sync = sync_to_look_at(fcinfo);
+
+  InitMaterializedSRF(fcinfo, 0);
+  ond_plan_sync(sync, fcinfo);
+  return (Datum)0;
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_preview_sync);
+Datum ond_sql_preview_sync(PG_FUNCTION_ARGS) {
+  OndSync *sync = sync_to_look_at(fcinfo);
+  int max_requests = PG_ARGISNULL(1) ? 10 : PG_GETARG_INT32(1);
+
+  if (max_requests < 1 || max_requests > PREVIEW_MAX) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_requests must be from 1 to %d", PREVIEW_MAX)));
+  }
+  InitMaterializedSRF(fcinfo, 0);
+  ond_preview_sync(sync, max_requests, fcinfo);
+  return (Datum)0;
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_explain_sync);
+Datum ond_sql_explain_sync(PG_FUNCTION_ARGS) {
+  OndSync *sync = sync_to_look_at(fcinfo);
+
+  InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+  ond_explain_sync(sync, ond_arg_bool(fcinfo, 1, false), fcinfo);
+  return (Datum)0;
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_explain_row);
+Datum ond_sql_explain_row(PG_FUNCTION_ARGS) {
+  OndSync *sync = sync_to_look_at(fcinfo);
+  char *key = ond_arg_json(fcinfo, 1);
+
+  if (key == NULL) {
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"key\" must not be NULL"),
+                    errhint("Name the row as failed_rows does, such as '{\"%s\": 1}'.", sync->keys[0])));
+  }
+  return ond_explain_row(sync, key, fcinfo);
+}
+
+/* The sync, its run lock held. */
+static OndSync *sync_to_edit(FunctionCallInfo fcinfo) {
+  char *name = ond_arg_name(fcinfo, 0, "sync");
+  OndCall call;
+  OndSync *sync;
+
+  ond_call_begin(&call);
+  sync = ond_call_edit(&call, name);
+  ond_call_end(&call);
+  return sync;
+}
+
+/* `keys`: NULL, or a list of keys such as [{"id": 1}]; one key alone stands for a list of one. */
+static char *keys_argument(FunctionCallInfo fcinfo, int n) {
+  char *keys = ond_arg_json(fcinfo, n);
+  Jsonb *json;
+
+  if (keys == NULL) {
+    return NULL;
+  }
+  json = PG_GETARG_JSONB_P(n);
+  if (JB_ROOT_IS_OBJECT(json)) {
+    return psprintf("[%s]", keys);
+  }
+  if (JB_ROOT_IS_SCALAR(json) || !JB_ROOT_IS_ARRAY(json)) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("keys must be a list of keys"),
+                    errhint("Name the rows as failed_rows does, such as '[{\"id\": 1}, {\"id\": 2}]'.")));
+  }
+  return keys;
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_retry_failed);
+Datum ond_sql_retry_failed(PG_FUNCTION_ARGS) {
+  char *keys = keys_argument(fcinfo, 1);
+
+  PG_RETURN_INT64(ond_retry_failed(sync_to_edit(fcinfo), keys));
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_discard_failed);
+Datum ond_sql_discard_failed(PG_FUNCTION_ARGS) {
+  char *keys = keys_argument(fcinfo, 1);
+
+  PG_RETURN_INT64(ond_discard_failed(sync_to_edit(fcinfo), keys));
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_rebase_sync);
+Datum ond_sql_rebase_sync(PG_FUNCTION_ARGS) {
+  PG_RETURN_INT64(ond_rebase_sync(sync_to_edit(fcinfo)));
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_resend_sync);
+Datum ond_sql_resend_sync(PG_FUNCTION_ARGS) {
+  char *name = ond_arg_name(fcinfo, 0, "sync");
+  OndCall call;
+
+  ond_call_begin(&call);
+  ond_sync_resend(ond_call_edit(&call, name)->sync_id);
+  ond_call_end(&call);
+  PG_RETURN_VOID();
+}

@@ -1,0 +1,322 @@
+/*
+ * sync_define.c - create_sync, update_sync: a sync as the caller describes it, checked completely before anything is written.
+ *
+ * Order: words and documents, then rights (destination, owner), then the model as the owner (engine/ analyses it and checks key, mapping and connector
+ * against it), then the row and the state table. Everything is in the caller's transaction, so nothing half-created stays.
+ *
+ * An update changes a copy of the sync and goes the same way. What the state table says about is the identity: key, destination and object. Changing it
+ * when rows were delivered needs `delivered`: what is known of one place must not be believed of another by accident.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "api/api.h"
+#include "catalog/edit.h"
+#include "engine/model.h"
+#include "engine/spec.h"
+#include "engine/state_table.h"
+#include "worker/shared.h"
+
+/* Arguments, in both functions. */
+enum {
+  ARG_NAME,
+  ARG_MODEL,
+  ARG_DESTINATION,
+  ARG_OBJECT,
+  ARG_KEY,
+  ARG_MODE,
+  ARG_MAPPING,
+  ARG_SCHEDULE,
+  ARG_OPTIONS,
+  ARG_PAUSED,
+  ARG_DELIVERED
+};
+
+static void read_model(FunctionCallInfo fcinfo, OndSync *s) {
+  s->model = ond_arg_required(fcinfo, ARG_MODEL, "model");
+  s->model_search_path = pstrdup(namespace_search_path);
+}
+
+static void read_key(FunctionCallInfo fcinfo, OndSync *s) {
+  ArrayType *array = PG_GETARG_ARRAYTYPE_P(ARG_KEY);
+  Datum *elements;
+  bool *nulls;
+
+  if (ARR_NDIM(array) > 1) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the key must be a list of column names"),
+                    errhint("Use a form such as key => '{id}' or key => '{country,id}'.")));
+  }
+  deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &s->n_keys);
+  if (s->n_keys == 0) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the key must not be empty"),
+                    errhint("Use a form such as key => '{id}'; without the argument it is the primary key of the model's table.")));
+  }
+  s->keys = palloc(sizeof(char *) * s->n_keys);
+  for (int i = 0; i < s->n_keys; i++) {
+    if (nulls[i]) {
+      ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the key must not hold NULL")));
+    }
+    s->keys[i] = TextDatumGetCString(elements[i]);
+    for (int j = 0; j < i; j++) {
+      if (strcmp(s->keys[i], s->keys[j]) == 0) {
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN), errmsg("column \"%s\" is twice in the key", s->keys[i])));
+      }
+    }
+  }
+}
+
+static void refuse_cron(void) pg_attribute_noreturn();
+static void refuse_cron(void) {
+  if (!OidIsValid(get_extension_oid("pg_cron", true))) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cron schedules need the extension pg_cron"),
+                    errhint("CREATE EXTENSION pg_cron in database \"%s\", or use an interval such as '5 minutes'.",
+                            get_database_name(MyDatabaseId))));
+  }
+  ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cron schedules are not supported"),
+                  errhint("Use an interval such as '5 minutes', or a job of pg_cron that calls ondatra.trigger_sync().")));
+}
+
+static void read_schedule(FunctionCallInfo fcinfo, OndSync *s) {
+  char *text = ond_arg_text(fcinfo, ARG_SCHEDULE);
+  OndSchedule schedule;
+  OndError err;
+
+  if (!ond_schedule_parse(text, &schedule, &err)) {
+    ond_raise(&err);
+  }
+  if (schedule.kind == OND_SCHEDULE_CRON) {
+    refuse_cron();
+  }
+  s->schedule = schedule.kind == OND_SCHEDULE_MANUAL ? NULL : text;
+}
+
+static void read_options(FunctionCallInfo fcinfo, OndSync *s) {
+  s->options_json = ond_arg_options(fcinfo, ARG_OPTIONS, s->options_json);
+  ond_sync_options_parse(s->options_json, s->mode, &s->options);
+}
+
+/* Arguments that are not NULL replace what s has. */
+static void read_arguments(FunctionCallInfo fcinfo, OndSync *s) {
+  if (!PG_ARGISNULL(ARG_MODEL)) {
+    read_model(fcinfo, s);
+  }
+  if (!PG_ARGISNULL(ARG_OBJECT)) {
+    s->object = ond_arg_text(fcinfo, ARG_OBJECT);
+  }
+  if (!PG_ARGISNULL(ARG_KEY)) {
+    read_key(fcinfo, s);
+  }
+  if (!PG_ARGISNULL(ARG_MODE)) {
+    s->mode = ond_mode_parse(ond_arg_text(fcinfo, ARG_MODE));
+  }
+  if (!PG_ARGISNULL(ARG_MAPPING)) {
+    s->mapping = ond_arg_is_json_null(fcinfo, ARG_MAPPING) ? NULL : ond_arg_json(fcinfo, ARG_MAPPING);
+  }
+  if (!PG_ARGISNULL(ARG_SCHEDULE)) {
+    read_schedule(fcinfo, s);
+  }
+  read_options(fcinfo, s);
+}
+
+/* The destination a sync of `owner` is to use, kept from being dropped till the end of the transaction. */
+static OndDestination *use_destination(OndSync *s, const char *name, Oid user) {
+  OndDestination *d = ond_destination_get(name, user);
+
+  if (!ond_destination_lock(d->destination_id, false)) {
+    d = ond_destination_get(name, user); /* dropped meanwhile: says so */
+  }
+  if (!has_privs_of_role(s->owner, d->owner)) {
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                    errmsg("role \"%s\", the owner of sync \"%s\", may not use destination \"%s\"", GetUserNameFromId(s->owner, false), s->name, name),
+                    errhint("A destination may be used by its owner, role \"%s\", and that role's members.", GetUserNameFromId(d->owner, true))));
+  }
+  s->destination_id = d->destination_id;
+  return d;
+}
+
+/* Analyses and checks as the owner; fills in a key that was not given, and the columns. */
+static OndModel *check_model(OndSync *s, const OndDestination *d) {
+  MemoryContext caller = CurrentMemoryContext;
+  OndScope scope;
+  OndModel *model;
+
+  ond_owner_begin(&scope, s->owner, s->model_search_path, false);
+  model = ond_model_analyze(s->model);
+  if (s->n_keys == 0) {
+    s->keys = ond_model_primary_key(model, &s->n_keys);
+  }
+  s->columns = ond_sync_check(s, model, d);
+  ond_owner_end(&scope);
+  MemoryContextSwitchTo(caller);
+  return model;
+}
+
+static void warn_mirror_without_deletes(const OndSync *s) {
+  if (s->mode == OND_MODE_MIRROR && s->options.cursor_column != NULL && s->options.full_every_us < 0) {
+    ereport(WARNING, (errmsg("sync \"%s\" will never delete", s->name),
+                      errdetail("A run that reads from a cursor cannot tell what has left the model; only full passes delete."),
+                      errhint("Set the option full_every, such as {\"full_every\": \"1 day\"}.")));
+  }
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_create_sync);
+Datum ond_sql_create_sync(PG_FUNCTION_ARGS) {
+  OndSync s = {.mode = OND_MODE_UPSERT, .options_json = "{}"};
+  bool paused = ond_arg_bool(fcinfo, ARG_PAUSED, false);
+  OndCall call;
+  char *destination;
+  OndDestination *d;
+  OndModel *model;
+
+  ond_call_refuse_in_run();
+  s.name = ond_arg_name(fcinfo, ARG_NAME, "sync");
+  (void)ond_arg_required(fcinfo, ARG_MODEL, "model");
+  destination = ond_arg_required(fcinfo, ARG_DESTINATION, "destination");
+  s.owner = GetUserId();
+  read_arguments(fcinfo, &s);
+  if (!pg_strong_random(s.hash_seed, sizeof(s.hash_seed))) {
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not get random bytes")));
+  }
+  ond_call_begin(&call);
+  d = use_destination(&s, destination, call.user);
+  ond_call_end(&call);
+  model = check_model(&s, d);
+  ond_owner_check(s.owner);
+  warn_mirror_without_deletes(&s);
+  ond_call_begin(&call);
+  ond_sync_insert(&s, paused);
+  ond_state_table_create(&s, model);
+  ond_call_end(&call);
+  if (s.schedule != NULL && !paused) {
+    ond_wake_at_commit();
+  }
+  PG_RETURN_INT64(s.sync_id);
+}
+
+static bool same_text(const char *a, const char *b) {
+  return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* The key has the columns it had, and the state table their types. */
+static bool same_key(const OndSync *old, const OndSync *new, const OndModel *model) {
+  Oid table = get_relname_relid(psprintf("state_" INT64_FORMAT, old->sync_id), ond_extension(false)->schema);
+
+  if (!OidIsValid(table) || old->n_keys != new->n_keys) {
+    return false;
+  }
+  for (int i = 0; i < old->n_keys; i++) {
+    AttrNumber attno = get_attnum(table, psprintf("k%d", i + 1));
+    OndKeyColumn column;
+
+    ond_key_column(model, new->keys[i], &column);
+    if (strcmp(old->keys[i], new->keys[i]) != 0 || attno == InvalidAttrNumber || get_atttype(table, attno) != column.type) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* What of the identity differs, in words; NULL: nothing. */
+static const char *identity_change(const OndSync *old, const OndSync *new, bool key_differs) {
+  if (key_differs) {
+    return "key";
+  }
+  if (old->destination_id != new->destination_id) {
+    return "destination";
+  }
+  return same_text(old->object, new->object) ? NULL : "object";
+}
+
+static void refuse_undecided(const OndSync *s, const char *what) pg_attribute_noreturn();
+static void refuse_undecided(const OndSync *s, const char *what) {
+  bool is_key = strcmp(what, "key") == 0;
+
+  ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("sync \"%s\" has delivered rows under its present %s", s->name, what),
+                  errdetail("It knows which rows the destination has; under another %s that may not be true.", what),
+                  errhint(is_key ? "Say delivered => 'forget' to forget that and send all rows again."
+                                 : "Say delivered => 'keep' when the rows are there too, or delivered => 'forget' to send all rows again.")));
+}
+
+/* Decides over the state table, which is made anew for another key. Inside "ours". */
+static void apply_identity(const OndSync *old, const OndSync *new, const OndModel *model, OndDelivered delivered, bool key_differs) {
+  const char *what = identity_change(old, new, key_differs);
+  bool had = what != NULL && ond_sync_has_delivered(new->sync_id);
+
+  if (what == NULL && delivered == OND_DELIVERED_FORGET) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another key, destination or object"),
+                    errhint("Call ondatra.resend_sync() to send all rows again.")));
+  }
+  if (had && delivered == OND_DELIVERED_UNSAID) {
+    refuse_undecided(new, what);
+  }
+  if (had && key_differs && delivered == OND_DELIVERED_KEEP) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("what was delivered under another key cannot be kept"),
+                    errdetail("Delivered rows are remembered by their key."), errhint("Say delivered => 'forget', or create another sync.")));
+  }
+  if (had && delivered == OND_DELIVERED_FORGET) {
+    ond_sync_forget(new->sync_id);
+  }
+  if (key_differs) {
+    ond_sync_forget(new->sync_id);
+    ond_state_table_drop(new->sync_id);
+    ond_state_table_create(new, model);
+  }
+}
+
+/* Pauses or resumes as the argument says; also another schedule. Inside "ours". */
+static void apply_liveness(FunctionCallInfo fcinfo, const OndSync *old, const OndSync *new, Oid user) {
+  bool wake = false;
+
+  if (!same_text(old->schedule, new->schedule)) {
+    ond_sync_reschedule(new->sync_id);
+    wake = true;
+  }
+  if (!PG_ARGISNULL(ARG_PAUSED)) {
+    bool paused = PG_GETARG_BOOL(ARG_PAUSED);
+
+    wake |= ond_sync_event(new->sync_id, paused ? OND_EVENT_PAUSE : OND_EVENT_RESUME,
+                           paused ? psprintf("paused by \"%s\"", GetUserNameFromId(user, false)) : NULL);
+  }
+  if (wake) {
+    ond_wake_at_commit();
+  }
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_update_sync);
+Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
+  char *name = ond_arg_name(fcinfo, ARG_NAME, "sync");
+  OndDelivered delivered = ond_arg_delivered(fcinfo, ARG_DELIVERED);
+  OndCall call;
+  OndSync *old, s;
+  OndDestination *d;
+  OndModel *model;
+  bool key_differs;
+
+  ond_call_begin(&call);
+  old = ond_call_edit(&call, name);
+  ond_call_end(&call);
+  s = *old;
+  read_arguments(fcinfo, &s);
+  ond_call_begin(&call);
+  d = PG_ARGISNULL(ARG_DESTINATION) ? ond_destination_load(s.destination_id)
+                                    : use_destination(&s, ond_arg_text(fcinfo, ARG_DESTINATION), call.user);
+  ond_call_end(&call);
+  model = check_model(&s, d);
+  warn_mirror_without_deletes(&s);
+  key_differs = !same_key(old, &s, model);
+  ond_call_begin(&call);
+  apply_identity(old, &s, model, delivered, key_differs);
+  ond_sync_update(&s);
+  apply_liveness(fcinfo, old, &s, call.user);
+  ond_call_end(&call);
+  PG_RETURN_VOID();
+}

@@ -1,0 +1,101 @@
+/*
+ * sync_state.c - drop_sync, pause_sync, resume_sync, archive_sync, restore_sync.
+ *
+ * Pausing does not take the run lock: it must work while a run goes on, and that run ends as it would have. Dropping cancels the run first and then takes
+ * the lock; the table of states is in catalog/lifecycle.c.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/wait_event.h"
+
+#include "api/api.h"
+#include "catalog/edit.h"
+#include "engine/state_table.h"
+#include "worker/shared.h"
+
+#define DROP_PAUSE_MS 20
+#define DROP_TRIES    50 /* without a run in sight */
+
+/* Cancels runs until the run lock is ours. Cancellable; another edit is waited for. */
+static void stop_runs(const OndSync *sync) {
+  int tries = 0;
+
+  while (!ond_run_lock_try_edit(sync->sync_id)) {
+    int64 run_id = 0;
+
+    if (ond_sync_pid(MyDatabaseId, sync->sync_id, &run_id) != 0) {
+      tries = 0;
+      if (run_id != 0) {
+        (void)ond_cancel_run(MyDatabaseId, run_id);
+      }
+    } else if (++tries > DROP_TRIES) {
+      ond_run_lock_edit(sync);
+      return;
+    }
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DROP_PAUSE_MS, PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+  }
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_drop_sync);
+Datum ond_sql_drop_sync(PG_FUNCTION_ARGS) {
+  char *name = ond_arg_name(fcinfo, 0, "sync");
+  OndCall call;
+  OndSync *sync;
+
+  ond_call_begin(&call);
+  stop_runs(ond_sync_get(name, call.user));
+  sync = ond_sync_get(name, call.user); /* somebody may have dropped it meanwhile */
+  ond_sync_delete(sync->sync_id);
+  ond_state_table_drop(sync->sync_id);
+  ond_call_end(&call);
+  PG_RETURN_VOID();
+}
+
+/* "paused by "alice"", and so on. */
+static char *done_by(const char *word, Oid user) {
+  return psprintf("%s by \"%s\"", word, GetUserNameFromId(user, false));
+}
+
+/* word: the reason's; NULL: no reason is kept. */
+static Datum apply_event(FunctionCallInfo fcinfo, OndSyncEvent event, const char *word) {
+  char *name = ond_arg_name(fcinfo, 0, "sync");
+  OndCall call;
+  OndSync *sync;
+  bool moved;
+
+  ond_call_begin(&call);
+  sync = ond_sync_get(name, call.user);
+  moved = ond_sync_event(sync->sync_id, event, word == NULL ? NULL : done_by(word, call.user));
+  ond_call_end(&call);
+  if (moved) {
+    ond_wake_at_commit();
+  } else {
+    ereport(NOTICE, (errmsg("sync \"%s\" is %s already", name, ond_sync_state_name(sync->state))));
+  }
+  PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_pause_sync);
+Datum ond_sql_pause_sync(PG_FUNCTION_ARGS) {
+  return apply_event(fcinfo, OND_EVENT_PAUSE, "paused");
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_resume_sync);
+Datum ond_sql_resume_sync(PG_FUNCTION_ARGS) {
+  return apply_event(fcinfo, OND_EVENT_RESUME, NULL);
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_archive_sync);
+Datum ond_sql_archive_sync(PG_FUNCTION_ARGS) {
+  return apply_event(fcinfo, OND_EVENT_ARCHIVE, "archived");
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_restore_sync);
+Datum ond_sql_restore_sync(PG_FUNCTION_ARGS) {
+  return apply_event(fcinfo, OND_EVENT_RESTORE, "restored from the archive");
+}

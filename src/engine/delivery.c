@@ -1,0 +1,479 @@
+/*
+ * delivery.c - see delivery.h: request → response → outcome of each row.
+ *
+ * Owns for one run: the transport, the rows in memory, the sync's own rate windows. Everything that must happen outside of transactions happens here:
+ * the loop of core/deliver runs without one, only commit() opens one for a moment.
+ *
+ * Invariants: never in a transaction while polling (asserted in io_poll); interrupts are served at least every 50 ms and never inside a libcurl frame;
+ * what an answer says is scrubbed of secrets before anybody sees it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "common/pg_prng.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include <time.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "catalog/settings.h"
+#include "core/text.h"
+#include "engine/delivery.h"
+#include "engine/state_table.h"
+
+#define IN_DOUBT_EXTRA_US 30000000
+#define PAUSE_MAX_US (INT64CONST(600) * 1000000)
+#define PAYLOAD_FRAME_BYTES 64
+
+typedef struct Context {
+  const OndDeliveryInput *input;
+  OndDeliveryResult *result;
+  MemoryContext rows;         /* rows between next() and their commit */
+  OndHttp *http;
+  const OndConnectorLimits *limits;
+  OndArena *arena;            /* of reading one answer */
+  OndRateWindow own_windows[OND_RATE_WINDOWS_MAX];
+  int n_own_windows;
+  int64 taken;
+  OndStop stop;
+} Context;
+
+/* A request on the wire. */
+typedef struct Wire {
+  OndHttpRequest http;
+  OndRequest *request;
+} Wire;
+
+/* --- policy ----------------------------------------------------------------------------------------------- */
+
+bool ond_delivery_holds(const OndSpec *spec, OndOp op) {
+  const OndOperation *operation = ond_connector_operation(spec->connector, op);
+
+  if (spec->sync->options.on_unknown_given)
+    return spec->sync->options.on_unknown_hold;
+  return operation != NULL && !ond_operation_info(operation)->idempotent;
+}
+
+int64 ond_delivery_doubt_wait_us(const OndSpec *spec) {
+  if (spec->sync->options.in_doubt_wait_us >= 0)
+    return spec->sync->options.in_doubt_wait_us;
+  return (int64)ond_connector_limits(spec->connector)->timeout_ms * 1000 + IN_DOUBT_EXTRA_US;
+}
+
+static OndDeliveryOp op_policy(const OndSpec *spec, OndOp op) {
+  const OndOperation *operation = ond_connector_operation(spec->connector, op);
+  OndDeliveryOp p = {.batch_rows = 1};
+  const OndOperationInfo *info;
+
+  if (operation == NULL)
+    return p;
+  info = ond_operation_info(operation);
+  p.batch_rows = info->batch_rows;
+  if (spec->sync->options.batch_size > 0)
+    p.batch_rows = Min(p.batch_rows, spec->sync->options.batch_size);
+  p.batch_bytes = (size_t)info->batch_bytes;
+  p.bisect = info->atomic || info->idempotent;
+  p.repeat_in_doubt = !ond_delivery_holds(spec, op);
+  return p;
+}
+
+void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy) {
+  const OndConnectorLimits *limits = ond_connector_limits(spec->connector);
+
+  ond_delivery_policy_default(policy);
+  policy->concurrency = limits->concurrency;
+  if (spec->sync->options.concurrency > 0)
+    policy->concurrency = Min(policy->concurrency, spec->sync->options.concurrency);
+  policy->ordered = (spec->sync->mode == OND_MODE_APPEND || spec->sync->mode == OND_MODE_INSERT) && policy->concurrency == 1;
+  policy->retry = limits->retry;
+  policy->create = op_policy(spec, OND_OP_CREATE);
+  policy->update = op_policy(spec, OND_OP_UPDATE);
+  policy->delete = op_policy(spec, OND_OP_DELETE);
+}
+
+/* --- idempotency keys ------------------------------------------------------------------------------------- */
+
+static void hex_key(const XXH3_state_t *state, char key[33]) {
+  static const char hex[] = "0123456789abcdef";
+  XXH128_canonical_t canonical;
+
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
+  for (int i = 0; i < 16; i++) {
+    key[2 * i] = hex[canonical.digest[i] >> 4];
+    key[2 * i + 1] = hex[canonical.digest[i] & 15];
+  }
+  key[32] = '\0';
+}
+
+static void begin_key(const OndSync *sync, XXH3_state_t *state) {
+  uint64 seed;
+
+  memcpy(&seed, sync->hash_seed + 8, sizeof(seed));
+  XXH3_128bits_reset_withSeed(state, seed);
+  XXH3_128bits_update(state, &sync->sync_id, sizeof(sync->sync_id));
+}
+
+void ond_delivery_row_key(const OndSync *sync, OndChangeRow *row) {
+  XXH3_state_t state;
+  char op = (char)row->task.op;
+
+  begin_key(sync, &state);
+  XXH3_128bits_update(&state, row->key_json.p, row->key_json.n);
+  XXH3_128bits_update(&state, &op, 1);
+  XXH3_128bits_update(&state, row->hash.b, sizeof(row->hash.b));
+  XXH3_128bits_update(&state, &row->change_id, sizeof(row->change_id));
+  hex_key(&state, row->idempotency_key);
+}
+
+void ond_delivery_request_key(const OndSync *sync, OndChangeRow *const *rows, int n, char key[33]) {
+  XXH3_state_t state;
+
+  if (n == 1) {
+    memcpy(key, rows[0]->idempotency_key, 33);
+    return;
+  }
+  begin_key(sync, &state);
+  for (int i = 0; i < n; i++) {
+    XXH3_128bits_update(&state, rows[i]->idempotency_key, 32);
+    if (rows[i]->row.fields.p != NULL)
+      XXH3_128bits_update(&state, rows[i]->row.fields.p, rows[i]->row.fields.n);
+  }
+  hex_key(&state, key);
+}
+
+/* --- starting a request ----------------------------------------------------------------------------------- */
+
+static OndTask *io_next(void *arg) {
+  Context *c = arg;
+  MemoryContext saved;
+  OndChangeRow *row;
+
+  if (c->input->max_rows >= 0 && c->taken >= c->input->max_rows)
+    return NULL;
+  saved = MemoryContextSwitchTo(c->rows);
+  row = ond_store_next(c->input->store);
+  MemoryContextSwitchTo(saved);
+  if (row == NULL)
+    return NULL;
+  c->taken++;
+  row->task.bytes += PAYLOAD_FRAME_BYTES;
+  ond_delivery_row_key(c->input->spec->sync, row);
+  return &row->task;
+}
+
+static void set_message(Context *c, OndChangeRow *row, const char *message) {
+  if (row->message != NULL)
+    pfree(row->message);
+  row->message = MemoryContextStrdup(c->rows, message);
+}
+
+static void wire_free(Wire *wire) {
+  ond_http_request_free(&wire->http);
+  ond_free(wire);
+}
+
+static OndStart refuse(Context *c, OndRequest *request, Wire *wire, int bad_row, int *bad, const OndError *err, OndStart how) {
+  if (how == OND_START_BAD_ROW) {
+    *bad = bad_row;
+    set_message(c, request->tasks[bad_row]->row, err->message);
+  } else if (how == OND_START_FAILED) {
+    for (int i = 0; i < request->n; i++)
+      set_message(c, request->tasks[i]->row, err->message);
+    strlcpy(c->result->last_error, err->message, sizeof(c->result->last_error));
+    c->result->last_status = 0;
+  }
+  wire_free(wire);
+  return how;
+}
+
+static OndStart io_start(void *arg, OndRequest *request, int *bad) {
+  Context *c = arg;
+  const OndSpec *spec = c->input->spec;
+  const OndOperation *operation = ond_connector_operation(spec->connector, request->tasks[0]->op);
+  OndChangeRow **changes = palloc(sizeof(OndChangeRow *) * request->n);
+  const OndRow **rows = palloc(sizeof(OndRow *) * request->n);
+  Wire *wire = ond_calloc(sizeof(Wire));
+  char key[33];
+  OndRenderContext render = {c->input->run_id, key};
+  OndError err = {0};
+  int bad_row = -1;
+  bool ok;
+
+  for (int i = 0; i < request->n; i++) {
+    changes[i] = request->tasks[i]->row;
+    rows[i] = &changes[i]->row;
+  }
+  ond_delivery_request_key(spec->sync, changes, request->n, key);
+  ond_http_request_init(&wire->http);
+  wire->request = request;
+  ok = ond_connector_render(spec->connector, operation, rows, request->n, &render, &wire->http, &bad_row, &err);
+  pfree(changes);
+  pfree(rows);
+  if (!ok)
+    return refuse(c, request, wire, bad_row, bad, &err, bad_row >= 0 ? OND_START_BAD_ROW : OND_START_TOO_LARGE);
+  wire->http.tag = wire;
+  if (!ond_auth_apply(c->input->auth, &wire->http, &err) || !ond_http_start(c->http, &wire->http, &err))
+    return refuse(c, request, wire, -1, bad, &err, OND_START_FAILED);
+  request->wire = wire;
+  c->input->progress->requests++;
+  return OND_START_OK;
+}
+
+/* --- taking an answer ------------------------------------------------------------------------------------- */
+
+/* RateLimit-Remaining: 0 with a reset says: wait. Seconds (RFC draft) or an epoch; with a ceiling. */
+static void heed_rate_headers(Context *c, const OndHttpResponse *response) {
+  static const char *const names[][2] = {{"RateLimit-Remaining", "RateLimit-Reset"}, {"X-RateLimit-Remaining", "X-RateLimit-Reset"}};
+
+  for (int i = 0; i < (int)lengthof(names); i++) {
+    OndBytes remaining = ond_http_response_header(response, names[i][0]);
+    OndBytes reset = ond_http_response_header(response, names[i][1]);
+    char digits[20];
+    int64 seconds;
+
+    if (remaining.n != 1 || remaining.p[0] != '0' || reset.n == 0 || reset.n >= sizeof(digits))
+      continue;
+    memcpy(digits, reset.p, reset.n);
+    digits[reset.n] = '\0';
+    seconds = strtoll(digits, NULL, 10);
+    if (seconds > 1000000000)
+      seconds -= (int64)time(NULL);
+    if (seconds > 0)
+      c->input->host->budget_pause(ond_clock_us() + Min(seconds * INT64CONST(1000000), PAUSE_MAX_US));
+  }
+}
+
+static void take_row(Context *c, OndTask *task, const OndRowResult *from) {
+  OndChangeRow *row = task->row;
+
+  task->outcome = from->outcome;
+  row->created = from->created;
+  row->unconfirmed = from->unconfirmed;
+  if (from->outcome != OND_OUT_ACCEPTED)
+    set_message(c, row, from->message != NULL                    ? from->message
+                        : from->outcome == OND_OUT_UNKNOWN       ? "the answer does not say what became of this row"
+                        : from->outcome == OND_OUT_THROTTLED     ? "the destination asked to try this row again later"
+                                                                 : "the destination refused the row without a reason");
+  if (from->remote_id != NULL)
+    row->remote_id = MemoryContextStrdup(c->rows, from->remote_id);
+  if (from->remote != NULL)
+    row->remote = MemoryContextStrdup(c->rows, from->remote);
+}
+
+static void read_rows(Context *c, OndRequest *request, const OndOperation *operation, const OndHttpResponse *response) {
+  OndRowResult *results = palloc0(sizeof(OndRowResult) * request->n);
+  const OndRow **rows = palloc(sizeof(OndRow *) * request->n);
+
+  for (int i = 0; i < request->n; i++)
+    rows[i] = &((OndChangeRow *)request->tasks[i]->row)->row;
+  ond_connector_read(c->input->spec->connector, operation, response, rows, request->n, c->arena, results, NULL);
+  for (int i = 0; i < request->n; i++)
+    take_row(c, request->tasks[i], &results[i]);
+  ond_arena_reset(c->arena);
+  pfree(results);
+  pfree(rows);
+}
+
+static void note_failure(Context *c, OndRequest *request, const OndOperation *operation, const OndHttpResponse *response) {
+  char words[1024];
+
+  if (response->transfer == OND_TRANSFER_OK)
+    ond_connector_message(operation, response, words, sizeof(words));
+  else
+    strlcpy(words, response->error, sizeof(words));
+  for (int i = 0; i < request->n; i++)
+    set_message(c, request->tasks[i]->row, words);
+  strlcpy(c->result->last_error, words, sizeof(c->result->last_error));
+  c->result->last_status = response->status;
+  c->input->host->budget_error(words);
+}
+
+static OndRequest *io_take(void *arg, OndReply *reply) {
+  Context *c = arg;
+  OndHttpResponse *response = ond_http_take(c->http);
+  OndRequest *request;
+  const OndOperation *operation;
+  const OndOperationInfo *info;
+  OndBytes retry_after;
+  OndCounters *counters = ond_recorder_counters(c->input->recorder);
+  Wire *wire;
+
+  if (response == NULL)
+    return NULL;
+  wire = response->tag;
+  request = wire->request;
+  operation = ond_connector_operation(c->input->spec->connector, request->tasks[0]->op);
+  info = ond_operation_info(operation);
+  counters->bytes_sent += response->bytes_sent;
+  counters->bytes_received += response->bytes_received;
+  ond_auth_scrub(c->input->auth, &response->body);
+  reply->answer = ond_classify(response->transfer, response->status, &info->statuses);
+  reply->http_status = response->status;
+  reply->may_bisect = ond_classify_bisect(response->status, &info->statuses);
+  retry_after = ond_http_response_header(response, "Retry-After");
+  reply->retry_after_us = retry_after.p == NULL ? -1 : ond_retry_after_us(retry_after.p, retry_after.n, (int64)time(NULL));
+  heed_rate_headers(c, response);
+  if (reply->answer == OND_ANSWER_READ)
+    read_rows(c, request, operation, response);
+  else
+    note_failure(c, request, operation, response);
+  ond_http_response_free(response);
+  wire_free(wire);
+  return request;
+}
+
+/* --- the rest of the interface ---------------------------------------------------------------------------- */
+
+static bool io_commit(void *arg, OndTask **resolved, int n_resolved, OndTask **window, int n_window, int window_no) {
+  Context *c = arg;
+  OndCounters *counters = ond_recorder_counters(c->input->recorder);
+  OndProgress *progress = c->input->progress;
+  bool ok;
+
+  counters->requests = c->result->stats.requests;
+  counters->retries = c->result->stats.retries;
+  counters->throttled_ms = c->result->stats.throttled_us / 1000;
+  ok = ond_recorder_commit(c->input->recorder, resolved, n_resolved, window, n_window, window_no, &c->result->commit_error);
+  progress->sent = counters->created + counters->updated + counters->deleted;
+  progress->failed = counters->failed + counters->deletes_failed;
+  return ok;
+}
+
+static void io_poll(void *arg, int64_t wait_us) {
+  Context *c = arg;
+  OndProgress *progress = c->input->progress;
+
+  Assert(!IsTransactionState());
+  progress->in_flight = c->result->stats.in_flight;
+  c->input->host->progress(progress);
+  CHECK_FOR_INTERRUPTS();
+  ond_http_poll(c->http, (int)((wait_us + 999) / 1000));
+  CHECK_FOR_INTERRUPTS();
+}
+
+static void io_abandon(void *arg) {
+  ond_http_abandon_all(((Context *)arg)->http);
+}
+
+static int64 own_wait(Context *c, int64 now) {
+  int64 wait = 0;
+
+  for (int i = 0; i < c->n_own_windows; i++)
+    wait = Max(wait, ond_rate_window_wait(&c->own_windows[i], now));
+  return wait;
+}
+
+static int64_t io_permit(void *arg, OndOp op) {
+  Context *c = arg;
+  int64 now = ond_clock_us();
+  int64 wait = own_wait(c, now);
+  const OndOperation *operation = ond_connector_operation(c->input->spec->connector, op);
+
+  if (wait == 0)
+    wait = c->input->host->budget_take(ond_operation_info(operation)->rate_group, now);
+  if (wait == 0) {
+    for (int i = 0; i < c->n_own_windows; i++)
+      ond_rate_window_take(&c->own_windows[i], now);
+  }
+  c->input->progress->throttled_until = wait == 0 ? 0 : ond_to_unix_us(GetCurrentTimestamp()) + wait;
+  return wait;
+}
+
+static void io_permit_done(void *arg) {
+  ((Context *)arg)->input->host->budget_done();
+}
+
+static void io_pause(void *arg, int64_t until_us) {
+  Context *c = arg;
+
+  c->input->host->budget_pause(Min(until_us, ond_clock_us() + PAUSE_MAX_US));
+}
+
+static OndStop io_stop(void *arg) {
+  Context *c = arg;
+
+  if (c->input->host->cancelled())
+    return OND_STOP_CANCELLED;
+  if (c->input->deadline_us > 0 && ond_clock_us() >= c->input->deadline_us)
+    return OND_STOP_TIMEOUT;
+  return OND_STOP_NONE;
+}
+
+static int64_t io_clock(void *arg) {
+  return ond_clock_us();
+}
+
+static int64_t io_wall(void *arg) {
+  return ond_to_unix_us(GetCurrentTimestamp());
+}
+
+static uint64_t io_random(void *arg) {
+  return pg_prng_uint64(&pg_global_prng_state);
+}
+
+/* --- a run's delivery ------------------------------------------------------------------------------------- */
+
+static bool acquire_fd(void *arg) {
+  return AcquireExternalFD();
+}
+
+static void release_fd(void *arg) {
+  ReleaseExternalFD();
+}
+
+static void release(void *arg) {
+  Context *c = arg;
+
+  ond_http_destroy(c->http);
+  c->http = NULL;
+  ond_arena_destroy(c->arena);
+  c->arena = NULL;
+}
+
+static void open_transport(Context *c, int concurrency) {
+  OndHttpOptions options;
+  OndError err = {0};
+
+  ond_http_options_default(&options);
+  options.connections_max = concurrency + 4;
+  options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
+  strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
+  options.addresses = c->input->addresses;
+  options.acquire_fd = acquire_fd;
+  options.release_fd = release_fd;
+  if (!ond_http_global_init(&err) || (c->http = ond_http_create(&options, &err)) == NULL)
+    ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", err.message)));
+}
+
+void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) {
+  static const OndDeliveryIo functions = {NULL,      io_next, io_commit,      io_start, io_take, io_poll,  io_abandon,
+                                          io_permit, io_permit_done, io_pause, io_stop, io_clock, io_wall, io_random};
+  Context *c = palloc0(sizeof(Context));
+  MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+  const OndRateGroup *own = &input->spec->sync->options.rate_limit;
+  OndDeliveryIo io = functions;
+  OndDeliveryPolicy policy;
+
+  io.arg = c;
+  memset(result, 0, sizeof(*result));
+  c->input = input;
+  c->result = result;
+  c->rows = AllocSetContextCreate(CurrentMemoryContext, "ondatra rows", ALLOCSET_DEFAULT_SIZES);
+  c->limits = ond_connector_limits(input->spec->connector);
+  c->arena = ond_arena_create();
+  callback->func = release;
+  callback->arg = c;
+  MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+  for (int i = 0; i < own->n; i++)
+    ond_rate_window_init(&c->own_windows[c->n_own_windows++], own->limits[i]);
+  ond_delivery_policy(input->spec, &policy);
+  open_transport(c, policy.concurrency);
+  ond_store_rewind(input->store, false);
+  result->stop = ond_deliver(&io, &policy, &result->stats);
+  release(c);
+}

@@ -1,0 +1,47 @@
+/*
+ * delivery.h - the engine's side of core/deliver: changes from the store, requests by the connector, libcurl below, acks by the recorder.
+ */
+#ifndef OND_ENGINE_DELIVERY_H
+#define OND_ENGINE_DELIVERY_H
+
+#include "postgres.h"
+#include "engine/record.h"
+#include "engine/run.h"
+#include "engine/spec.h"
+#include "http/auth.h"
+
+typedef struct OndDeliveryInput {
+  const OndSpec *spec;
+  const OndRunHost *host;
+  OndStore *store;
+  OndRecorder *recorder;
+  OndAuth *auth;              /* resolved */
+  OndAddressPolicy addresses;
+  int64 run_id;
+  int64 max_rows;             /* -1: all */
+  int64 deadline_us;          /* monotonic; 0: none */
+  OndProgress *progress;
+} OndDeliveryInput;
+
+typedef struct OndDeliveryResult {
+  OndStop stop;
+  OndDeliveryStats stats;
+  int last_status;            /* of the last failure, for the run's words */
+  char last_error[512];
+  ErrorData *commit_error;    /* when stop is COMMIT */
+} OndDeliveryResult;
+
+/* What the sync's options and the connector make of batches, retries and doubt; shared with preview. */
+extern void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy);
+/* on_unknown for an operation. */
+extern bool ond_delivery_holds(const OndSpec *spec, OndOp op);
+/* Microseconds a value waits while another one is in doubt. */
+extern int64 ond_delivery_doubt_wait_us(const OndSpec *spec);
+/* A change's idempotency key (32 hex digits) into its row. */
+extern void ond_delivery_row_key(const OndSync *sync, OndChangeRow *row);
+/* The key of the request that carries these rows: of one row its own; of a batch over its members and their payloads. */
+extern void ond_delivery_request_key(const OndSync *sync, OndChangeRow *const *rows, int n, char key[33]);
+/* Delivers the store's changes. No transaction is open. Raises only what an interrupt raises. */
+extern void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result);
+
+#endif

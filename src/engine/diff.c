@@ -1,0 +1,798 @@
+/*
+ * diff.c - the receiver of the diff's statement; see diff.h.
+ *
+ * For each row of the result: read the state row, encode key and values, hash, ask the state machine (core/change.h), count, and hand what is
+ * to be sent or settled to the store. Nothing else is kept.
+ *
+ * Duplicate keys without a second pass: with M rows that matched a state row, D state rows without a model row and S state rows in all, matched keys are
+ * duplicated iff M > S - D. Unmatched ones are caught by a bounded set of key hashes. Only when there is suspicion (or the set is full) the precise
+ * query runs, and only when it finds something the statement runs once more, with the duplicates known: all twins are invalid.
+ *
+ * Invariant: every model row gets exactly one verdict, so rows_scanned is the sum of the first seven.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/hsearch.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+#include "utils/uuid.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "catalog/settings.h"
+#include "engine/diff.h"
+#include "engine/encode.h"
+#include "engine/state_table.h"
+#include "engine/statement.h"
+
+#define KEY_BYTES_MAX 2000
+#define PROGRESS_ROWS 4096
+
+/* A duplicated key and how many rows have it. */
+typedef struct Duplicate {
+  uint64 hash;                /* of the key's text */
+  int64 rows;
+  bool recorded;
+} Duplicate;
+
+/* A bounded set of key hashes (open addressing; 0 is kept apart). */
+typedef struct KeySet {
+  uint64 *slots;
+  uint64 mask;
+  uint64 n, max;
+  bool has_zero;
+  bool suspicion;             /* a hash came twice, or the set is full */
+} KeySet;
+
+typedef struct Receiver {
+  DestReceiver pub;
+  const OndDiffInput *input;
+  const OndSpec *spec;
+  OndDiff *diff;
+  OndDiffColumns columns;
+  MemoryContext row_context;  /* reset for every row */
+  MemoryContext result_context;
+  /* encoders and buffers */
+  OndEncoder **value_encoders;
+  OndEncoder **key_encoders;
+  FmgrInfo *key_outputs;
+  StringInfoData bytes;       /* the row's encoded values */
+  StringInfoData key_json;
+  StringInfoData scratch;
+  OndBuf fields;
+  OndBytes *values;           /* per value: JSON bytes */
+  OndBytes *field_values;     /* per mapping field */
+  OndBytes *template_columns; /* per connector column */
+  /* duplicates */
+  HTAB *duplicates;           /* NULL in the first pass */
+  KeySet keys;
+  int64 matched, left;
+  /* cursor */
+  FmgrInfo cursor_cmp;
+  Oid cursor_collation;
+  Datum cursor_max;
+  bool cursor_found;
+  int64 next_change_id;
+  uint64 seed;
+} Receiver;
+
+/* One row of the statement's result, decoded. Lives in row_context. */
+typedef struct Row {
+  TupleTableSlot *slot;
+  bool has_state, present;
+  OndKeyState state;
+  OndBytes key_text[OND_KEYS_MAX];
+  OndBytes keys[OND_KEYS_MAX];
+  uint64 key_hash;
+  bool key_decoded;
+  const char *problem;        /* why the row is invalid */
+  OndHash hash;
+} Row;
+
+/* --- the set of keys -------------------------------------------------------------------------------------- */
+
+static void keys_init(KeySet *set) {
+  uint64 slots = 1024;
+  uint64 most = (uint64)ond_setting_work_mem_kb * 1024 / 4 / sizeof(uint64);
+
+  while (slots * 2 <= most && slots < (UINT64CONST(1) << 26))
+    slots *= 2;
+  set->mask = 1023;
+  set->max = slots / 2;
+  set->slots = palloc0(sizeof(uint64) * 1024);
+}
+
+static void keys_insert(KeySet *set, uint64 hash) {
+  uint64 i = hash & set->mask;
+
+  while (set->slots[i] != 0 && set->slots[i] != hash)
+    i = (i + 1) & set->mask;
+  if (set->slots[i] == hash)
+    set->suspicion = true;
+  else
+    set->n++;
+  set->slots[i] = hash;
+}
+
+static void keys_grow(KeySet *set, MemoryContext context) {
+  uint64 *old = set->slots;
+  uint64 n_old = set->mask + 1;
+
+  set->mask = n_old * 2 - 1;
+  set->slots = MemoryContextAllocExtended(context, sizeof(uint64) * n_old * 2, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+  set->n = 0;
+  for (uint64 i = 0; i < n_old; i++)
+    if (old[i] != 0)
+      keys_insert(set, old[i]);
+  pfree(old);
+}
+
+static void keys_add(KeySet *set, uint64 hash, MemoryContext context) {
+  if (set->suspicion)
+    return;
+  if (set->n >= set->max) {
+    set->suspicion = true;
+    return;
+  }
+  if (set->n * 2 > set->mask)
+    keys_grow(set, context);
+  keys_insert(set, hash == 0 ? 1 : hash);
+}
+
+/* --- decoding --------------------------------------------------------------------------------------------- */
+
+static Datum get(const Row *row, int column, bool *isnull) {
+  *isnull = row->slot->tts_isnull[column];
+  return row->slot->tts_values[column];
+}
+
+static bool get_hash(const Row *row, int column, OndHash *hash) {
+  bool isnull;
+  Datum d = get(row, column, &isnull);
+
+  if (!isnull)
+    memcpy(hash->b, DatumGetUUIDP(d)->data, UUID_LEN);
+  return !isnull;
+}
+
+static int64 get_time(const Row *row, int column) {
+  bool isnull;
+  Datum d = get(row, column, &isnull);
+
+  return isnull ? 0 : ond_to_unix_us(DatumGetTimestampTz(d));
+}
+
+static void decode_state(const Receiver *r, Row *row) {
+  const OndDiffColumns *c = &r->columns;
+  OndKeyState *s = &row->state;
+  bool isnull;
+  Datum d;
+
+  s->has_accepted = get_hash(row, c->hash, &s->accepted);
+  s->has_refused = get_hash(row, c->refused, &s->refused);
+  if (s->has_refused) {
+    s->retry_at = get_time(row, c->retry_at);
+    s->attempts = DatumGetInt32(get(row, c->attempts, &isnull));
+  }
+  d = get(row, c->doubt_op, &isnull);
+  if (!isnull) {
+    s->doubt_op = (OndOp)DatumGetChar(d);
+    (void)get_hash(row, c->doubt_hash, &s->doubt_hash);
+    s->sent_at = get_time(row, c->sent_at);
+  }
+  d = get(row, c->change_id, &isnull);
+  s->change_id = isnull ? 0 : DatumGetInt64(d);
+}
+
+static const char *key_text(Receiver *r, int key, Datum value, Size *n) {
+  Oid type = r->spec->keys[key].type;
+  char *out;
+
+  if (type == INT4OID || type == INT8OID) {
+    out = palloc(MAXINT8LEN + 1);
+    *n = pg_lltoa(type == INT4OID ? DatumGetInt32(value) : DatumGetInt64(value), out);
+    return out;
+  }
+  if (type == TEXTOID) {
+    text *t = DatumGetTextPP(value);
+
+    *n = VARSIZE_ANY_EXHDR(t);
+    return VARDATA_ANY(t);
+  }
+  out = OutputFunctionCall(&r->key_outputs[key], value);
+  *n = strlen(out);
+  return out;
+}
+
+static int first_key_column(const Receiver *r, const Row *row) {
+  return row->present ? r->columns.model_keys : r->columns.state_keys;
+}
+
+static bool key_is_complete(const Receiver *r, const Row *row) {
+  int first = first_key_column(r, row);
+
+  for (int i = 0; i < r->spec->n_keys; i++)
+    if (row->slot->tts_isnull[first + i])
+      return false;
+  return true;
+}
+
+/* The key's text and hash, from the model's side, or the state's when the key left. Done for rows that need it: an unchanged one does not. */
+static void decode_key(Receiver *r, Row *row) {
+  int first = first_key_column(r, row);
+  Size bytes = 0;
+
+  if (row->key_decoded)
+    return;
+  row->key_decoded = true;
+  row->key_hash = r->seed;
+  for (int i = 0; i < r->spec->n_keys; i++) {
+    bool isnull;
+    Datum d = get(row, first + i, &isnull);
+    Size n = 0;
+
+    if (isnull)
+      continue;
+    row->key_text[i].p = key_text(r, i, d, &n);
+    row->key_text[i].n = n;
+    row->key_hash = XXH3_64bits_withSeed(row->key_text[i].p, n, row->key_hash + i + 1);
+    bytes += n;
+  }
+  if (bytes > KEY_BYTES_MAX)
+    row->problem = psprintf("the key has %zu bytes, at most %d are possible", bytes, KEY_BYTES_MAX);
+}
+
+/* {"id": 113} in key_json, and its values; the key is decoded. */
+static void decode_key_json(Receiver *r, Row *row) {
+  int first = first_key_column(r, row);
+  int starts[OND_KEYS_MAX];
+
+  decode_key(r, row);
+  resetStringInfo(&r->key_json);
+  appendStringInfoCharMacro(&r->key_json, '{');
+  for (int i = 0; i < r->spec->n_keys; i++) {
+    bool isnull;
+    Datum d = get(row, first + i, &isnull);
+
+    if (i > 0)
+      appendStringInfoCharMacro(&r->key_json, ',');
+    ond_append_json_string(&r->key_json, r->spec->keys[i].name, strlen(r->spec->keys[i].name));
+    appendStringInfoCharMacro(&r->key_json, ':');
+    starts[i] = r->key_json.len;
+    if (isnull || row->key_text[i].n > KEY_BYTES_MAX || ond_encode(r->key_encoders[i], d, &r->key_json) != NULL) {
+      r->key_json.len = starts[i];
+      appendStringInfoString(&r->key_json, "null");
+    }
+    row->keys[i].n = (size_t)(r->key_json.len - starts[i]);
+  }
+  appendStringInfoCharMacro(&r->key_json, '}');
+  for (int i = 0; i < r->spec->n_keys; i++)
+    row->keys[i].p = r->key_json.data + starts[i];
+}
+
+static void encode_values(Receiver *r, Row *row) {
+  int n = r->spec->n_values;
+  int *ends = palloc(sizeof(int) * Max(n, 1));
+  int start = 0;
+
+  resetStringInfo(&r->bytes);
+  for (int i = 0; i < n; i++) {
+    bool isnull;
+    Datum d = get(row, r->columns.values + i, &isnull);
+    const char *problem = NULL;
+
+    if (isnull)
+      appendBinaryStringInfo(&r->bytes, "null", 4);
+    else
+      problem = ond_encode(r->value_encoders[i], d, &r->bytes);
+    if (problem != NULL && row->problem == NULL)
+      row->problem = psprintf("%s %s", r->spec->values[i].name, problem);
+    ends[i] = r->bytes.len;
+    r->values[i].n = (size_t)(isnull ? 0 : ends[i] - start); /* 0: NULL, for below */
+    start = ends[i];
+  }
+  start = 0;
+  for (int i = 0; i < n; i++) {
+    r->values[i].p = r->bytes.data + start;
+    start = ends[i];
+  }
+}
+
+static bool value_is_null(const OndBytes *value) {
+  return value->n == 0;
+}
+
+/* --- fields ----------------------------------------------------------------------------------------------- */
+
+static const OndBytes JSON_NULL = {"null", 4};
+
+static OndBytes template_field(Receiver *r, Row *row, int field, const OndField *f) {
+  StringInfoData text, json;
+
+  initStringInfo(&text);
+  for (int i = 0; i < f->template.n; i++) {
+    const OndTemplatePart *part = &f->template.parts[i];
+    int value = r->spec->field_parts[field][i];
+    StringInfoData one;
+    OndBuf filtered;
+    OndError err = {0};
+
+    if (value < 0) {
+      appendBinaryStringInfo(&text, part->literal.p, (int)part->literal.n);
+      continue;
+    }
+    initStringInfo(&one);
+    if (value_is_null(&r->values[value]) || !ond_json_text(r->values[value], &one)) {
+      if (!f->null_given && row->problem == NULL)
+        row->problem = psprintf("field \"%s\" needs column \"%s\", which is NULL", f->target, r->spec->values[value].name);
+      return f->null_omit ? OND_BYTES_NONE : JSON_NULL;
+    }
+    ond_buf_init(&filtered, one.len * 6 + 1024);
+    if (!ond_template_filter(part, one.data, (size_t)one.len, &filtered, &err) && row->problem == NULL)
+      row->problem = psprintf("field \"%s\": %s", f->target, err.message);
+    appendBinaryStringInfo(&text, filtered.len > 0 ? filtered.data : "", (int)filtered.len);
+    ond_buf_free(&filtered);
+  }
+  initStringInfo(&json);
+  ond_append_json_string(&json, text.data, (Size)text.len);
+  return (OndBytes){json.data, (size_t)json.len};
+}
+
+static void make_fields(Receiver *r, Row *row) {
+  int n = ond_mapping_count(r->spec->mapping);
+
+  for (int i = 0; i < n; i++) {
+    const OndField *f = ond_mapping_field(r->spec->mapping, i);
+    int value = r->spec->field_value[i];
+
+    if (value >= 0)
+      r->field_values[i] = !value_is_null(&r->values[value]) ? r->values[value] : f->null_omit ? OND_BYTES_NONE : JSON_NULL;
+    else if (f->kind == OND_SOURCE_CONST)
+      r->field_values[i] = (OndBytes){f->text, strlen(f->text)};
+    else
+      r->field_values[i] = template_field(r, row, i, f);
+  }
+}
+
+/* --- keeping ---------------------------------------------------------------------------------------------- */
+
+static void keep_invalid(Receiver *r, Row *row, const char *message) {
+  OndDiff *diff = r->diff;
+  MemoryContext saved;
+
+  if (diff->n_invalid == OND_INVALID_KEPT_MAX)
+    return;
+  decode_key_json(r, row);
+  saved = MemoryContextSwitchTo(r->result_context);
+  if (diff->invalid == NULL)
+    diff->invalid = palloc(sizeof(OndInvalidRow) * OND_INVALID_KEPT_MAX);
+  diff->invalid[diff->n_invalid].key_json = pstrdup(r->key_json.data);
+  diff->invalid[diff->n_invalid].message = pstrdup(message);
+  diff->n_invalid++;
+  MemoryContextSwitchTo(saved);
+}
+
+static OndBytes text_bytes(const Row *row, int column) {
+  bool isnull;
+  Datum d = get(row, column, &isnull);
+  text *t;
+
+  if (isnull)
+    return OND_BYTES_NONE;
+  t = DatumGetTextPP(d);
+  return (OndBytes){VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t)};
+}
+
+static OndBytes jsonb_bytes(const Row *row, int column) {
+  bool isnull;
+  Datum d = get(row, column, &isnull);
+  char *json;
+
+  if (isnull)
+    return OND_BYTES_NONE;
+  json = DatumGetCString(DirectFunctionCall1(jsonb_out, d));
+  return (OndBytes){json, strlen(json)};
+}
+
+static void draft_payload(Receiver *r, OndChangeDraft *draft) {
+  draft->n_columns = r->spec->n_template_columns;
+  draft->columns = r->template_columns;
+  for (int i = 0; i < draft->n_columns; i++) {
+    const OndBytes *value = &r->values[r->spec->template_value[i]];
+
+    r->template_columns[i] = value_is_null(value) ? JSON_NULL : *value;
+  }
+  ond_buf_reset(&r->fields);
+  if (!ond_mapping_render(r->spec->mapping, r->field_values, &r->fields))
+    ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a row of the model is too large"),
+                    errdetail("The fields of the row with the key %s pass 256 MB.", r->key_json.data)));
+  draft->fields = (OndBytes){r->fields.data, r->fields.len};
+}
+
+static void keep_change(Receiver *r, Row *row, OndOp op, const OndPlan *plan) {
+  OndChangeDraft draft;
+  bool isnull;
+
+  decode_key_json(r, row);
+  memset(&draft, 0, sizeof(draft));
+  draft.op = op;
+  draft.has_before = row->has_state;
+  draft.before = row->state;
+  draft.after = plan->after;
+  draft.hash = op == OND_OP_DELETE ? OND_HASH_DELETE : row->hash;
+  draft.change_id = plan->same_change ? row->state.change_id : r->next_change_id++;
+  if (r->columns.ordinal >= 0 && row->present)
+    draft.ordinal = DatumGetInt64(get(row, r->columns.ordinal, &isnull));
+  draft.n_keys = r->spec->n_keys;
+  memcpy(draft.key_text, row->key_text, sizeof(draft.key_text));
+  memcpy(draft.keys, row->keys, sizeof(draft.keys));
+  draft.key_json = (OndBytes){r->key_json.data, (size_t)r->key_json.len};
+  if (row->has_state) {
+    draft.remote_id = text_bytes(row, r->columns.remote_id);
+    draft.remote = jsonb_bytes(row, r->columns.remote);
+  }
+  if (op == OND_OP_CREATE || op == OND_OP_UPDATE)
+    draft_payload(r, &draft);
+  ond_store_add(r->input->store, &draft);
+}
+
+/* --- one row ---------------------------------------------------------------------------------------------- */
+
+static void note_cursor(Receiver *r, Row *row) {
+  bool isnull;
+  Datum d;
+
+  if (r->spec->cursor_value < 0 || !row->present)
+    return;
+  d = get(row, r->columns.values + r->spec->cursor_value, &isnull);
+  if (isnull) {
+    if (row->problem == NULL)
+      row->problem = psprintf("%s, the cursor_column, is NULL", r->spec->sync->options.cursor_column);
+    return;
+  }
+  if (!r->cursor_found || DatumGetInt32(FunctionCall2Coll(&r->cursor_cmp, r->cursor_collation, d, r->cursor_max)) > 0) {
+    MemoryContext saved = MemoryContextSwitchTo(r->result_context);
+    Oid type = getBaseType(r->spec->values[r->spec->cursor_value].type);
+    int16 len;
+    bool byval;
+
+    get_typlenbyval(type, &len, &byval);
+    r->cursor_max = datumCopy(d, byval, len);
+    r->cursor_found = true;
+    MemoryContextSwitchTo(saved);
+  }
+}
+
+/* True when the key is one of the known duplicates; the message is recorded once per key. */
+static bool is_duplicate(Receiver *r, Row *row) {
+  Duplicate *d;
+  StringInfoData s;
+
+  if (r->duplicates == NULL)
+    return false;
+  d = hash_search(r->duplicates, &row->key_hash, HASH_FIND, NULL);
+  if (d == NULL)
+    return false;
+  if (d->recorded)
+    return true;
+  d->recorded = true;
+  initStringInfo(&s);
+  appendStringInfo(&s, "duplicate key: " INT64_FORMAT " rows have (", d->rows);
+  for (int i = 0; i < r->spec->n_keys; i++)
+    appendStringInfo(&s, "%s%s", i > 0 ? ", " : "", r->spec->keys[i].name);
+  appendStringInfoString(&s, ")=(");
+  for (int i = 0; i < r->spec->n_keys; i++)
+    appendStringInfo(&s, "%s%.*s", i > 0 ? ", " : "", (int)row->key_text[i].n, row->key_text[i].p);
+  appendStringInfoChar(&s, ')');
+  keep_invalid(r, row, s.data);
+  return true;
+}
+
+/* Counts the key for the search for duplicates; true when it is a known one. */
+static bool note_key(Receiver *r, Row *row) {
+  if (row->has_state)
+    r->matched++;
+  if (row->has_state && r->input->pass == OND_PASS_FULL && r->duplicates == NULL)
+    return false;
+  decode_key(r, row);
+  keys_add(&r->keys, row->key_hash, r->result_context);
+  return is_duplicate(r, row);
+}
+
+/* Looks at a model row; OND_MODEL_INVALID when it cannot be sent (and recorded so). */
+static OndPresence examine(Receiver *r, Row *row) {
+  if (!key_is_complete(r, row))
+    row->problem = "a column of the key is NULL";
+  else if (note_key(r, row)) {
+    row->problem = "duplicate key";
+    return OND_MODEL_INVALID;
+  }
+  encode_values(r, row);
+  note_cursor(r, row);
+  make_fields(r, row);
+  if (row->problem != NULL) {
+    keep_invalid(r, row, row->problem);
+    return OND_MODEL_INVALID;
+  }
+  row->hash = ond_hash_fields(r->spec->mapping, r->field_values, r->seed, &r->scratch);
+  return OND_MODEL_ROW;
+}
+
+/* Rebase: the destination is said to have the row as it is. */
+static void adopt(Receiver *r, Row *row) {
+  const OndKeyState *s = &row->state;
+  OndPlan plan;
+
+  if (s->has_accepted && ond_hash_equal(s->accepted, row->hash) && !s->has_refused && s->doubt_op == OND_OP_NONE)
+    return;
+  memset(&plan, 0, sizeof(plan));
+  plan.after.has_accepted = true;
+  plan.after.accepted = row->hash;
+  plan.after.change_id = s->change_id;
+  keep_change(r, row, OND_OP_NONE, &plan);
+}
+
+static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *plan) {
+  OndObservation o;
+
+  memset(&o, 0, sizeof(o));
+  o.presence = presence;
+  o.has_state = row->has_state;
+  o.state = row->state;
+  o.hash = row->hash;
+  o.problem = row->problem;
+  o.plan = *plan;
+  if (row->has_state)
+    o.remote_id = text_bytes(row, r->columns.remote_id);
+  if (presence == OND_MODEL_ROW) {
+    ond_buf_reset(&r->fields);
+    if (ond_mapping_render(r->spec->mapping, r->field_values, &r->fields))
+      o.fields = (OndBytes){r->fields.data, r->fields.len};
+  }
+  r->input->observe(&o, r->input->observe_arg);
+}
+
+static void act(Receiver *r, Row *row, const OndPlan *plan) {
+  OndDiff *diff = r->diff;
+
+  diff->verdicts[plan->verdict]++;
+  if (plan->verdict == OND_V_PENDING || plan->verdict == OND_V_DELETE_PENDING) {
+    int64 ends = row->state.sent_at + r->input->policy.in_doubt_wait_us;
+
+    diff->doubt_ends = Min(diff->doubt_ends, ends);
+  }
+  if (r->input->store == NULL || r->input->adopt)
+    return;
+  switch (plan->verdict) {
+    case OND_V_CREATE: keep_change(r, row, OND_OP_CREATE, plan); break;
+    case OND_V_UPDATE: keep_change(r, row, OND_OP_UPDATE, plan); break;
+    case OND_V_DELETE: keep_change(r, row, OND_OP_DELETE, plan); break;
+    case OND_V_FORGET: keep_change(r, row, OND_OP_NONE, plan); break;
+    default:
+      if (plan->settle)
+        keep_change(r, row, OND_OP_NONE, plan);
+  }
+}
+
+static bool receive(TupleTableSlot *slot, DestReceiver *self) {
+  Receiver *r = (Receiver *)self;
+  MemoryContext saved = MemoryContextSwitchTo(r->row_context);
+  Row row;
+  OndPresence presence = OND_MODEL_LEFT;
+  OndPlan plan;
+
+  memset(&row, 0, sizeof(row));
+  slot_getallattrs(slot);
+  row.slot = slot;
+  row.present = !slot->tts_isnull[r->columns.present];
+  row.has_state = !slot->tts_isnull[r->columns.state_keys];
+  if (row.has_state)
+    decode_state(r, &row);
+  if (row.present) {
+    r->diff->rows_scanned++;
+    presence = examine(r, &row);
+    if (r->input->progress != NULL && r->diff->rows_scanned % PROGRESS_ROWS == 0)
+      r->input->progress(r->diff->rows_scanned, r->input->progress_arg);
+  } else
+    r->left++;
+  plan = ond_change_plan(row.has_state ? &row.state : NULL, presence, &row.hash, &r->input->policy);
+  act(r, &row, &plan);
+  if (r->input->adopt && presence == OND_MODEL_ROW)
+    adopt(r, &row);
+  if (r->input->observe != NULL)
+    observe(r, &row, presence, &plan);
+  MemoryContextSwitchTo(saved);
+  MemoryContextReset(r->row_context);
+  return true;
+}
+
+/* --- the receiver ----------------------------------------------------------------------------------------- */
+
+static void receiver_startup(DestReceiver *self, int operation, TupleDesc desc) {
+}
+
+static void receiver_end(DestReceiver *self) {
+}
+
+static void free_fields(void *arg) {
+  ond_buf_free(arg);
+}
+
+static void init_cursor(Receiver *r) {
+  Oid type;
+  TypeCacheEntry *entry;
+
+  if (r->spec->cursor_value < 0)
+    return;
+  type = getBaseType(r->spec->values[r->spec->cursor_value].type);
+  entry = lookup_type_cache(type, TYPECACHE_CMP_PROC);
+  r->cursor_collation = get_typcollation(type);
+  fmgr_info(entry->cmp_proc, &r->cursor_cmp);
+}
+
+static void init_encoders(Receiver *r) {
+  const OndSpec *spec = r->spec;
+
+  r->value_encoders = palloc(sizeof(OndEncoder *) * Max(spec->n_values, 1));
+  for (int i = 0; i < spec->n_values; i++)
+    r->value_encoders[i] = ond_encoder_create(spec->values[i].type, spec->values[i].name);
+  r->key_encoders = palloc(sizeof(OndEncoder *) * spec->n_keys);
+  r->key_outputs = palloc0(sizeof(FmgrInfo) * spec->n_keys);
+  for (int i = 0; i < spec->n_keys; i++) {
+    Oid output;
+    bool varlena;
+
+    r->key_encoders[i] = ond_encoder_create(spec->keys[i].type, spec->keys[i].name);
+    getTypeOutputInfo(spec->keys[i].type, &output, &varlena);
+    fmgr_info(output, &r->key_outputs[i]);
+  }
+}
+
+static Receiver *receiver_create(const OndDiffInput *input) {
+  Receiver *r = palloc0(sizeof(Receiver));
+  const OndSpec *spec = input->spec;
+  MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+  r->pub.receiveSlot = receive;
+  r->pub.rStartup = receiver_startup;
+  r->pub.rShutdown = receiver_end;
+  r->pub.rDestroy = receiver_end;
+  r->pub.mydest = DestNone;
+  r->input = input;
+  r->spec = spec;
+  r->result_context = CurrentMemoryContext;
+  r->row_context = AllocSetContextCreate(CurrentMemoryContext, "ondatra diff row", ALLOCSET_DEFAULT_SIZES);
+  ond_diff_columns(spec, &r->columns);
+  init_encoders(r);
+  init_cursor(r);
+  initStringInfo(&r->bytes);
+  initStringInfo(&r->key_json);
+  initStringInfo(&r->scratch);
+  ond_buf_init(&r->fields, 256 * 1024 * 1024);
+  callback->func = free_fields;
+  callback->arg = &r->fields;
+  MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+  r->values = palloc0(sizeof(OndBytes) * Max(spec->n_values, 1));
+  r->field_values = palloc0(sizeof(OndBytes) * Max(ond_mapping_count(spec->mapping), 1));
+  r->template_columns = palloc0(sizeof(OndBytes) * Max(spec->n_template_columns, 1));
+  memcpy(&r->seed, spec->sync->hash_seed, sizeof(r->seed));
+  return r;
+}
+
+static void begin_pass(Receiver *r) {
+  memset(r->diff->verdicts, 0, sizeof(r->diff->verdicts));
+  r->diff->rows_scanned = 0;
+  r->diff->n_invalid = 0;
+  r->diff->doubt_ends = OND_NEVER;
+  r->diff->statements++;
+  r->matched = r->left = 0;
+  r->cursor_found = false;
+  r->next_change_id = r->input->change_id_base;
+  memset(&r->keys, 0, sizeof(r->keys));
+  keys_init(&r->keys);
+  if (r->input->store != NULL)
+    ond_store_reset(r->input->store);
+}
+
+static void execute(Receiver *r, const char *sql) {
+  SPIExecuteOptions options;
+  int rc;
+
+  memset(&options, 0, sizeof(options));
+  options.read_only = true;
+  options.dest = &r->pub;
+  begin_pass(r);
+  rc = SPI_execute_extended(sql, &options);
+  if (rc != SPI_OK_SELECT)
+    elog(ERROR, "unexpected SPI result %s of the diff", SPI_result_code_string(rc));
+}
+
+/* --- duplicates ------------------------------------------------------------------------------------------- */
+
+static uint64 hash_key_tuple(const Receiver *r, HeapTuple tuple, TupleDesc desc) {
+  uint64 hash = r->seed;
+
+  for (int i = 0; i < r->spec->n_keys; i++) {
+    char *text = SPI_getvalue(tuple, desc, i + 1);
+
+    hash = XXH3_64bits_withSeed(text, strlen(text), hash + i + 1);
+    pfree(text);
+  }
+  return hash;
+}
+
+/* Runs the precise query; the duplicated keys, or NULL when there is none. */
+static HTAB *find_duplicates(Receiver *r) {
+  HASHCTL control = {.keysize = sizeof(uint64), .entrysize = sizeof(Duplicate), .hcxt = r->result_context};
+  HTAB *table = NULL;
+  char *sql = ond_duplicates_statement(r->spec, r->input->pass, r->input->keys_json);
+
+  if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+    elog(ERROR, "could not look for duplicate keys");
+  for (uint64 i = 0; i < SPI_processed; i++) {
+    HeapTuple tuple = SPI_tuptable->vals[i];
+    uint64 hash = hash_key_tuple(r, tuple, SPI_tuptable->tupdesc);
+    Duplicate *d;
+    bool isnull;
+
+    if (table == NULL)
+      table = hash_create("ondatra duplicates", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+    d = hash_search(table, &hash, HASH_ENTER, NULL);
+    d->rows = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, r->spec->n_keys + 1, &isnull));
+    d->recorded = false;
+  }
+  SPI_freetuptable(SPI_tuptable);
+  return table;
+}
+
+static int64 count_state(const OndSpec *spec) {
+  bool isnull;
+
+  if (SPI_execute(psprintf("SELECT pg_catalog.count(*) FROM %s", ond_state_table_name(spec->sync->sync_id)), true, 0) != SPI_OK_SELECT)
+    elog(ERROR, "could not count the state table");
+  return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* Could two rows of the model have the same key? */
+static bool is_suspicious(const Receiver *r) {
+  if (r->keys.suspicion)
+    return true;
+  return r->input->pass == OND_PASS_FULL && r->matched > 0 && r->matched > count_state(r->spec) - r->left;
+}
+
+static void finish_cursor(Receiver *r) {
+  Oid output;
+  bool varlena;
+
+  if (!r->cursor_found)
+    return;
+  getTypeOutputInfo(getBaseType(r->spec->values[r->spec->cursor_value].type), &output, &varlena);
+  r->diff->cursor_seen = OidOutputFunctionCall(output, r->cursor_max);
+}
+
+OndDiff *ond_diff(const OndDiffInput *input) {
+  Receiver *r = receiver_create(input);
+  char *sql = ond_diff_statement(input->spec, input->pass, input->keys_json);
+
+  r->diff = palloc0(sizeof(OndDiff));
+  execute(r, sql);
+  if (is_suspicious(r)) {
+    r->duplicates = find_duplicates(r);
+    if (r->duplicates != NULL)
+      execute(r, sql);
+  }
+  finish_cursor(r);
+  return r->diff;
+}

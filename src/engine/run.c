@@ -1,0 +1,572 @@
+/*
+ * run.c - one run, from request to final row; see run.h.
+ *
+ *   open      lock, run row, requests consumed         [commit]  a crash from here on is seen by the reaper
+ *   prepare   what dead runs left becomes doubt; destination, credentials, cursor   [commit]
+ *   diff      the owner's read-only transaction; ended before anything else happens
+ *   note      counters, settle rows, invalid rows      [commit]
+ *   deliver   no transaction but for acks
+ *   close     final row, sync's next due time, NOTIFY  [commit]
+ *
+ * An error in prepare, diff, note or deliver ends up in the run's row as status failed. An error in open or close escapes: the reaper does the rest.
+ * The lock lasts as long as the process; nothing of the run needs it to be released in order.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "catalog/edit.h"
+#include "catalog/secrets.h"
+#include "catalog/session.h"
+#include "catalog/settings.h"
+#include "core/url.h"
+#include "engine/cursor.h"
+#include "engine/delivery.h"
+#include "engine/diff.h"
+#include "engine/record.h"
+#include "engine/run.h"
+#include "engine/state_table.h"
+#include "engine/window.h"
+
+typedef struct Run {
+  MemoryContext context;
+  const OndRunRequest *request;
+  const OndRunHost *host;
+  int64 run_id;
+  OndSync *sync;
+  OndDestination *destination;
+  OndSpec *spec;
+  const char **key_types;
+  OndAuth *auth;
+  OndAddressPolicy addresses;
+  OndStore *store;
+  OndRecorder *recorder;
+  OndCounters counters;       /* of the recorder once there is one */
+  OndPass pass;
+  TimestampTz snapshot_at;
+  OndDiff *diff;
+  OndDeliveryResult delivery;
+  bool delivered;             /* delivery ran */
+  bool cancelled;
+  int64 deadline_us;
+  OndProgress progress;
+} Run;
+
+int64 ond_clock_us(void) {
+  struct timespec t;
+
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void phase(Run *run, OndPhase p) {
+  run->progress.phase = p;
+  run->host->progress(&run->progress);
+}
+
+/* --- open ------------------------------------------------------------------------------------------------- */
+
+static void insert_run(const Run *run) {
+  Oid types[7] = {INT8OID, INT8OID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
+  Datum values[7] = {Int64GetDatum(run->run_id),
+                     Int64GetDatum(run->sync->sync_id),
+                     CStringGetTextDatum(run->sync->name),
+                     ObjectIdGetDatum(run->sync->owner),
+                     CStringGetTextDatum(run->request->trigger),
+                     CStringGetTextDatum(run->request->requested_by),
+                     TimestampTzGetDatum(run->request->queued_at)};
+
+  ond_spi(SPI_OK_INSERT,
+          "INSERT INTO ondatra.all_runs (run_id, sync_id, sync_name, owner, status, trigger, requested_by, queued_at, started_at)"
+          " VALUES ($1, $2, $3, $4::pg_catalog.regrole, 'running', $5, $6, $7, pg_catalog.clock_timestamp())",
+          7, types, values, NULL);
+}
+
+/* What was asked for so far is covered by this run: its snapshot comes later. */
+static void consume_requests(const Run *run) {
+  Oid types[1] = {INT8OID};
+  Datum values[1] = {Int64GetDatum(run->sync->sync_id)};
+
+  ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+  ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET recover_at = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1 AND recover_at IS NOT NULL", 1, types,
+          values, NULL);
+}
+
+static int64 next_run_id(void) {
+  bool isnull;
+
+  ond_spi(SPI_OK_SELECT, "SELECT pg_catalog.nextval('ondatra.run_ids')", 0, NULL, NULL, NULL);
+  return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* ond_tx_begin() leaves us in SPI's memory: what must outlive the transaction is loaded in the run's. */
+static void load_sync(Run *run) {
+  MemoryContext saved = MemoryContextSwitchTo(run->context);
+
+  run->sync = ond_sync_load(run->request->sync_id);
+  MemoryContextSwitchTo(saved);
+  if (run->sync == NULL)
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("sync " INT64_FORMAT " does not exist", run->request->sync_id)));
+}
+
+/* False: another run or an edit has the lock. */
+static bool open_run(Run *run) {
+  ond_tx_begin();
+  if (!ond_run_lock_session(run->request->sync_id)) {
+    ond_tx_commit();
+    return false;
+  }
+  load_sync(run);
+  run->run_id = next_run_id();
+  run->host->set_run(run->run_id);
+  insert_run(run);
+  consume_requests(run);
+  ond_tx_commit();
+  if (run->sync->options.run_timeout_ms > 0)
+    run->deadline_us = ond_clock_us() + (int64)run->sync->options.run_timeout_ms * 1000;
+  return true;
+}
+
+/* --- prepare ---------------------------------------------------------------------------------------------- */
+
+static void free_auth(void *arg) {
+  ond_auth_free(arg);
+}
+
+static void resolve_auth(Run *run) {
+  OndError err = {0};
+  OndUrl url;
+  const char *auth = run->destination->auth;
+  MemoryContextCallback *callback;
+
+  run->auth = ond_auth_parse(auth, auth == NULL ? 0 : strlen(auth), &err);
+  if (run->auth == NULL)
+    ond_raise(&err);
+  callback = MemoryContextAllocZero(run->context, sizeof(MemoryContextCallback));
+  callback->func = free_auth;
+  callback->arg = run->auth;
+  MemoryContextRegisterResetCallback(run->context, callback);
+  if (!ond_url_parse(run->destination->base_url, &url, &err) ||
+      !ond_secrets_resolve(run->auth, run->destination->owner, url.host, &err))
+    ond_raise(&err);
+}
+
+static void prepare(Run *run) {
+  MemoryContext saved;
+
+  ond_tx_begin();
+  saved = MemoryContextSwitchTo(run->context);
+  run->destination = ond_destination_load(run->sync->destination_id);
+  if (run->destination == NULL)
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the destination of sync \"%s\" does not exist any more", run->sync->name)));
+  run->key_types = ond_state_key_types(run->sync->sync_id, run->sync->n_keys);
+  run->pass = run->request->keys != NULL ? OND_PASS_KEYS : ond_cursor_pass(run->sync);
+  MemoryContextSwitchTo(saved);
+  resolve_auth(run);
+  run->addresses.allow_private = superuser_arg(run->destination->owner);
+  strlcpy(run->addresses.allowed_hosts, ond_setting_allowed_hosts, sizeof(run->addresses.allowed_hosts));
+  ond_tx_commit();
+}
+
+/* Doubt left by runs that died; needs the compiled connector for on_unknown. */
+static void fold_windows(Run *run) {
+  bool hold = ond_delivery_holds(run->spec, OND_OP_CREATE) || ond_delivery_holds(run->spec, OND_OP_UPDATE);
+
+  ond_tx_begin();
+  (void)ond_window_fold_all(run->sync->sync_id, run->sync->n_keys, hold);
+  ond_tx_commit();
+}
+
+/* --- diff ------------------------------------------------------------------------------------------------- */
+
+static void begin_owner_transaction(Run *run) {
+  SetCurrentStatementStartTimestamp();
+  StartTransactionCommand();
+  XactIsoLevel = XACT_REPEATABLE_READ;
+  XactReadOnly = true;
+  XactDeferrable = false;
+  run->snapshot_at = GetCurrentTimestamp();
+  PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* The model's functions can neither end the time-out nor see it. */
+static void arm_timeout(const Run *run) {
+  int64 ms = run->sync->options.statement_timeout_ms > 0 ? run->sync->options.statement_timeout_ms : StatementTimeout;
+
+  if (run->deadline_us > 0) {
+    int64 left = Max((run->deadline_us - ond_clock_us()) / 1000, 1);
+
+    ms = ms > 0 ? Min(ms, left) : left;
+  }
+  if (ms > 0)
+    enable_timeout_after(STATEMENT_TIMEOUT, (int)ms);
+}
+
+static void read_progress(int64 rows, void *arg) {
+  Run *run = arg;
+
+  run->progress.rows_scanned = rows;
+  run->host->progress(&run->progress);
+  if (run->host->cancelled())
+    ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("run cancelled")));
+}
+
+static void pin_diff_settings(void) {
+  char work_mem[32];
+
+  snprintf(work_mem, sizeof(work_mem), "%d", ond_setting_work_mem_kb);
+  (void)set_config_option("work_mem", work_mem, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+  (void)set_config_option("jit", "off", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void compile(Run *run) {
+  MemoryContext saved = MemoryContextSwitchTo(run->context);
+  OndModel *model = ond_model_analyze(run->sync->model);
+
+  run->spec = ond_spec_build(run->sync, model, run->destination);
+  MemoryContextSwitchTo(saved);
+  ond_spec_check_signature(run->spec);
+}
+
+static void do_diff(Run *run) {
+  OndDiffInput input = {0};
+  MemoryContext saved;
+
+  input.spec = run->spec;
+  input.policy.mode = run->sync->mode;
+  input.policy.on_leave = run->sync->options.on_leave;
+  input.policy.resend = run->sync->resend;
+  input.policy.now = ond_to_unix_us(GetCurrentTimestamp());
+  input.policy.in_doubt_wait_us = ond_delivery_doubt_wait_us(run->spec);
+  input.pass = run->pass;
+  input.keys_json = run->request->keys;
+  input.store = run->store;
+  input.progress = read_progress;
+  input.progress_arg = run;
+  if (!pg_strong_random(&input.change_id_base, sizeof(input.change_id_base)))
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not make random numbers")));
+  input.change_id_base &= INT64CONST(0x3fffffffffffffff);
+  saved = MemoryContextSwitchTo(run->context);
+  run->diff = ond_diff(&input);
+  MemoryContextSwitchTo(saved);
+}
+
+/* Compiles the sync, and in a second transaction diffs it: between them what dead runs left is folded into the state table. */
+static void in_owner_transaction(Run *run, void (*work)(Run *)) {
+  OndScope scope;
+
+  begin_owner_transaction(run);
+  ond_owner_begin(&scope, run->sync->owner, run->sync->model_search_path, false);
+  pin_diff_settings();
+  arm_timeout(run);
+  work(run);
+  disable_timeout(STATEMENT_TIMEOUT, false);
+  ond_owner_end(&scope);
+  PopActiveSnapshot();
+  /* nothing to keep, and nothing deferred by the model may run */
+  AbortCurrentTransaction();
+}
+
+static void diff_in_spi(Run *run) {
+  if (SPI_connect() != SPI_OK_CONNECT)
+    elog(ERROR, "SPI_connect failed");
+  do_diff(run);
+  SPI_finish();
+}
+
+static void read_model(Run *run) {
+  instr_time start, end;
+
+  phase(run, OND_PHASE_READING);
+  INSTR_TIME_SET_CURRENT(start);
+  in_owner_transaction(run, compile);
+  fold_windows(run);
+  in_owner_transaction(run, diff_in_spi);
+  INSTR_TIME_SET_CURRENT(end);
+  INSTR_TIME_SUBTRACT(end, start);
+  run->counters.diff_ms = (int64)INSTR_TIME_GET_MILLISEC(end);
+}
+
+/* --- note ------------------------------------------------------------------------------------------------- */
+
+static void count_verdicts(Run *run) {
+  const int64 *v = run->diff->verdicts;
+  OndCounters *c = &run->counters;
+
+  c->scanned = run->diff->rows_scanned;
+  c->unchanged = v[OND_V_UNCHANGED];
+  c->invalid = v[OND_V_INVALID];
+  c->held_back = v[OND_V_HELD_BACK];
+  c->skipped = v[OND_V_SKIPPED];
+  /* until they are resolved, changes are pending */
+  c->pending = v[OND_V_PENDING] + v[OND_V_CREATE] + v[OND_V_UPDATE];
+  c->deletes_pending = v[OND_V_DELETE_PENDING] + v[OND_V_DELETE];
+  run->progress.rows_scanned = c->scanned;
+  run->progress.to_create = v[OND_V_CREATE];
+  run->progress.to_update = v[OND_V_UPDATE];
+  run->progress.to_delete = v[OND_V_DELETE];
+  run->progress.invalid = c->invalid;
+}
+
+static void note_diff(Run *run) {
+  count_verdicts(run);
+  ond_tx_begin();
+  ond_run_write_counters(run->run_id, &run->counters);
+  ond_record_settle(run->sync, run->sync->n_keys, run->key_types, run->store);
+  ond_failed_rows_invalid(run->sync->sync_id, run->run_id, run->diff, run->pass == OND_PASS_FULL);
+  ond_tx_commit();
+}
+
+/* --- deliver ---------------------------------------------------------------------------------------------- */
+
+static void deliver(Run *run) {
+  OndDeliveryInput input = {0};
+  const OndConnectorLimits *limits = ond_connector_limits(run->spec->connector);
+  instr_time start, end;
+
+  INSTR_TIME_SET_CURRENT(start);
+  phase(run, OND_PHASE_SENDING);
+  run->host->budget_attach(run->destination->destination_id, &limits->rate, limits->concurrency);
+  run->recorder = ond_recorder_create(run->sync, run->run_id, run->sync->n_keys, run->key_types, ond_delivery_holds(run->spec, OND_OP_CREATE),
+                                      ond_delivery_holds(run->spec, OND_OP_UPDATE), ond_delivery_holds(run->spec, OND_OP_DELETE));
+  *ond_recorder_counters(run->recorder) = run->counters;
+  input.spec = run->spec;
+  input.host = run->host;
+  input.store = run->store;
+  input.recorder = run->recorder;
+  input.auth = run->auth;
+  input.addresses = run->addresses;
+  input.run_id = run->run_id;
+  input.max_rows = run->request->max_rows;
+  input.deadline_us = run->deadline_us;
+  input.progress = &run->progress;
+  ond_delivery_run(&input, &run->delivery);
+  run->delivered = true;
+  run->counters = *ond_recorder_counters(run->recorder);
+  run->counters.requests = run->delivery.stats.requests;
+  run->counters.retries = run->delivery.stats.retries;
+  run->counters.throttled_ms = run->delivery.stats.throttled_us / 1000;
+  INSTR_TIME_SET_CURRENT(end);
+  INSTR_TIME_SUBTRACT(end, start);
+  run->counters.deliver_ms = (int64)INSTR_TIME_GET_MILLISEC(end);
+}
+
+static bool has_changes(const Run *run) {
+  return ond_store_count(run->store, OND_OP_DELETE) + ond_store_count(run->store, OND_OP_UPDATE) + ond_store_count(run->store, OND_OP_CREATE) > 0;
+}
+
+/* --- close ------------------------------------------------------------------------------------------------ */
+
+/* How the run ended, for its row. */
+typedef struct Ending {
+  const char *status;
+  char code[6];
+  char *message;
+  char *detail;
+  bool fatal;                 /* the sync stops at once: credentials, a broken model */
+} Ending;
+
+static void ending_error(Ending *e, const char *code, char *message, char *detail) {
+  e->status = "failed";
+  strlcpy(e->code, code, sizeof(e->code));
+  e->message = message;
+  e->detail = detail;
+}
+
+static char *last_error(const Run *run) {
+  if (run->delivery.last_error[0] == '\0')
+    return NULL;
+  if (run->delivery.last_status > 0)
+    return psprintf("Last answer: HTTP %d, %s", run->delivery.last_status, run->delivery.last_error);
+  return psprintf("Last error: %s", run->delivery.last_error);
+}
+
+/* Errors that will not go away by themselves: undefined or inaccessible objects, changed types, credentials. */
+static bool is_fatal(int sqlstate) {
+  int class = ERRCODE_TO_CATEGORY(sqlstate);
+
+  return class == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION || class == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+}
+
+static void ending_of_error(const Run *run, const ErrorData *error, Ending *e) {
+  char *detail = error->detail;
+
+  if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && run->host->cancelled()) {
+    e->status = "cancelled";
+    return;
+  }
+  if (error->hint != NULL)
+    detail = detail == NULL ? psprintf("Hint: %s", error->hint) : psprintf("%s Hint: %s", detail, error->hint);
+  ending_error(e, unpack_sql_state(error->sqlerrcode), pstrdup(error->message), detail);
+  e->fatal = is_fatal(error->sqlerrcode);
+}
+
+static void ending_of_counters(const Run *run, Ending *e) {
+  const OndCounters *c = &run->counters;
+  int64 delivered = c->created + c->updated + c->deleted;
+  int64 failed = c->failed + c->deletes_failed;
+
+  if (failed > 0 && delivered == 0)
+    ending_error(e, "08P01", psprintf("none of the " INT64_FORMAT " changes that were sent was accepted", failed), last_error(run));
+  else
+    e->status = failed + c->invalid + c->pending + c->deletes_pending > 0 ? "partial" : "succeeded";
+}
+
+static void ending_of_delivery(const Run *run, Ending *e) {
+  switch (run->delivery.stop) {
+    case OND_STOP_NONE: ending_of_counters(run, e); return;
+    case OND_STOP_RATE:
+      ending_of_counters(run, e);
+      e->message = pstrdup("the rate limit of the destination leaves the rest for later");
+      return;
+    case OND_STOP_CANCELLED: e->status = "cancelled"; return;
+    case OND_STOP_TIMEOUT: ending_error(e, "57014", pstrdup("the run reached its run_timeout"), NULL); return;
+    case OND_STOP_BREAKER: ending_error(e, "08006", pstrdup("the destination does not answer as it should; the rest is pending"), last_error(run)); return;
+    case OND_STOP_AUTH:
+      ending_error(e, "28000", pstrdup("the destination refuses the credentials"), last_error(run));
+      e->fatal = true;
+      return;
+    case OND_STOP_REFUSALS:
+      ending_error(e, "08P01", psprintf(INT64_FORMAT " changes were refused and none was accepted; the rest is pending", run->delivery.stats.refused),
+                   last_error(run));
+      return;
+    case OND_STOP_COMMIT:
+      ending_error(e, unpack_sql_state(run->delivery.commit_error->sqlerrcode), psprintf("answers could not be recorded: %s", run->delivery.commit_error->message),
+                   run->delivery.commit_error->detail);
+      return;
+  }
+}
+
+static Datum text_or_null(const char *s, char *null) {
+  *null = s == NULL ? 'n' : ' ';
+  return s == NULL ? (Datum)0 : CStringGetTextDatum(s);
+}
+
+static void write_ending(const Run *run, const Ending *e) {
+  Oid types[5] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+  Datum values[5];
+  char nulls[5] = {' ', ' ', ' ', ' ', ' '};
+
+  values[0] = Int64GetDatum(run->run_id);
+  values[1] = CStringGetTextDatum(e->status);
+  values[2] = text_or_null(e->code[0] != '\0' ? e->code : NULL, &nulls[2]);
+  values[3] = text_or_null(e->message, &nulls[3]);
+  values[4] = text_or_null(e->detail, &nulls[4]);
+  ond_spi(SPI_OK_UPDATE,
+          "UPDATE ondatra.all_runs SET status = $2, error_code = $3, error_message = $4, error_detail = $5, finished_at = pg_catalog.clock_timestamp()"
+          " WHERE run_id OPERATOR(pg_catalog.=) $1",
+          5, types, values, nulls);
+}
+
+/* A pass that saw the whole model and left nothing behind. */
+static bool is_complete(const Run *run) {
+  return run->diff != NULL && run->pass != OND_PASS_KEYS && run->counters.pending == run->diff->verdicts[OND_V_PENDING] &&
+         run->counters.deletes_pending == run->diff->verdicts[OND_V_DELETE_PENDING];
+}
+
+/* A run of its own when rows wait for an old request that may still arrive. */
+static void plan_recovery(const Run *run) {
+  Oid types[2] = {INT8OID, TIMESTAMPTZOID};
+  Datum values[2];
+
+  if (run->diff == NULL || run->diff->doubt_ends == OND_NEVER)
+    return;
+  values[0] = Int64GetDatum(run->sync->sync_id);
+  values[1] = TimestampTzGetDatum(ond_from_unix_us(run->diff->doubt_ends));
+  ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET recover_at = $2 WHERE sync_id OPERATOR(pg_catalog.=) $1", 2, types, values, NULL);
+}
+
+/* In a transaction of its own, and never at the cost of the run: a full notification queue is only logged. */
+static void notify(const Run *run, const Ending *e, bool state_changed) {
+  MemoryContext saved = CurrentMemoryContext;
+
+  PG_TRY();
+  {
+    ond_tx_begin();
+    ond_notify_run(run->run_id, run->sync->sync_id, e->status);
+    if (state_changed)
+      ond_notify_state(run->sync->sync_id);
+    ond_tx_commit();
+  }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(saved);
+    EmitErrorReport();
+    FlushErrorState();
+    AbortCurrentTransaction();
+  }
+  PG_END_TRY();
+}
+
+static void close_run(Run *run, Ending *e) {
+  bool failed = strcmp(e->status, "failed") == 0;
+  bool state_changed;
+
+  phase(run, OND_PHASE_FINISHING);
+  ond_tx_begin();
+  ond_run_write_counters(run->run_id, &run->counters);
+  write_ending(run, e);
+  if (is_complete(run))
+    ond_cursor_complete(run->sync, run->pass == OND_PASS_FULL, run->diff->cursor_seen, run->snapshot_at);
+  plan_recovery(run);
+  state_changed = ond_sync_run_finished(run->sync, run->run_id, failed, e->fatal, e->message);
+  ond_tx_commit();
+  notify(run, e, state_changed);
+}
+
+/* --- all -------------------------------------------------------------------------------------------------- */
+
+static void work(Run *run) {
+  prepare(run);
+  read_model(run);
+  note_diff(run);
+  if (has_changes(run))
+    deliver(run);
+}
+
+int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
+  Run *run = palloc0(sizeof(Run));
+  Ending ending = {0};
+
+  run->context = CurrentMemoryContext;
+  run->request = request;
+  run->host = host;
+  run->store = ond_store_create();
+  if (!open_run(run))
+    return 0;
+  PG_TRY();
+  {
+    work(run);
+    ending_of_delivery(run, &ending);
+  }
+  PG_CATCH();
+  {
+    ErrorData *error;
+
+    MemoryContextSwitchTo(run->context);
+    error = CopyErrorData();
+    FlushErrorState();
+    AbortCurrentTransaction();
+    disable_timeout(STATEMENT_TIMEOUT, false);
+    if (run->recorder != NULL)
+      run->counters = *ond_recorder_counters(run->recorder);
+    ending_of_error(run, error, &ending);
+  }
+  PG_END_TRY();
+  close_run(run, &ending);
+  ond_run_unlock_session(run->sync->sync_id);
+  return run->run_id;
+}

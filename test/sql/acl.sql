@@ -1,0 +1,68 @@
+-- What the install script leaves behind: rights, row-level security, what pg_dump keeps.
+-- Default privileges of the installing role must not reach our objects.
+CREATE ROLE regress_greedy;
+DROP EXTENSION IF EXISTS ondatra;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO regress_greedy;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO regress_greedy, PUBLIC;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO regress_greedy;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO regress_greedy;
+CREATE EXTENSION ondatra;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON SCHEMAS FROM regress_greedy;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM regress_greedy, PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON SEQUENCES FROM regress_greedy;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM regress_greedy;
+
+-- grants to anybody but the owner, by kind of object
+SELECT kind, grantee, privilege, count(*) > 0 AS some
+FROM (SELECT 'schema' AS kind, (aclexplode(nspacl)).*, nspowner AS owner FROM pg_namespace WHERE nspname = 'ondatra'
+      UNION ALL
+      SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence' ELSE 'table' END, (aclexplode(relacl)).*, relowner
+      FROM pg_class WHERE relnamespace = 'ondatra'::regnamespace
+      UNION ALL
+      SELECT 'function', (aclexplode(proacl)).*, proowner FROM pg_proc WHERE pronamespace = 'ondatra'::regnamespace) a,
+     LATERAL (SELECT a.grantee::regrole::text, a.privilege_type) AS b(grantee, privilege)
+WHERE a.grantee <> owner
+GROUP BY kind, b.grantee, b.privilege
+ORDER BY kind, b.grantee, b.privilege;
+
+-- every view may be read, every function called
+SELECT relname FROM pg_class WHERE relnamespace = 'ondatra'::regnamespace AND relkind = 'v' AND NOT has_table_privilege('regress_greedy', oid, 'SELECT');
+SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'ondatra'::regnamespace AND NOT has_function_privilege('regress_greedy', oid, 'EXECUTE');
+
+-- every table has row-level security without policies: pg_read_all_data and pg_write_all_data see and change nothing
+SELECT relname FROM pg_class WHERE relnamespace = 'ondatra'::regnamespace AND relkind = 'r' AND NOT relrowsecurity;
+SELECT polname FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = 'ondatra'::regnamespace;
+INSERT INTO ondatra.all_secrets (owner, name, value) VALUES ('regress_greedy', 'x', 'x');
+GRANT pg_read_all_data, pg_write_all_data TO regress_greedy;
+SET ROLE regress_greedy;
+SELECT count(*) FROM ondatra.all_secrets;
+UPDATE ondatra.all_secrets SET value = 'y';
+DELETE FROM ondatra.all_secrets;
+INSERT INTO ondatra.all_secrets (owner, name, value) VALUES ('regress_greedy', 'y', 'y');
+CREATE FUNCTION ondatra.mine() RETURNS int LANGUAGE sql AS 'SELECT 1';
+RESET ROLE;
+DELETE FROM ondatra.all_secrets;
+
+-- all views filter before they look at anything else
+SELECT relname FROM pg_class
+WHERE relnamespace = 'ondatra'::regnamespace AND relkind = 'v' AND NOT coalesce('security_barrier=true' = ANY (reloptions), false);
+
+-- pg_dump keeps every table and sequence
+SELECT relname FROM pg_class
+WHERE relnamespace = 'ondatra'::regnamespace AND relkind IN ('r', 'S')
+  AND oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'ondatra')::oid[]);
+
+-- no function is a trap: all are C, none is SECURITY DEFINER, none is STRICT where it should say what is missing
+SELECT oid::regprocedure FROM pg_proc
+WHERE pronamespace = 'ondatra'::regnamespace AND (prosecdef OR prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c'));
+
+REVOKE pg_read_all_data, pg_write_all_data FROM regress_greedy;
+DROP OWNED BY regress_greedy;
+DROP ROLE regress_greedy;
+
+-- a schema that somebody made before is not moved into
+DROP EXTENSION ondatra;
+CREATE SCHEMA ondatra;
+CREATE EXTENSION ondatra;
+DROP SCHEMA ondatra;
+CREATE EXTENSION ondatra;
