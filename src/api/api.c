@@ -84,7 +84,7 @@ char *ond_arg_options(FunctionCallInfo fcinfo, int n, const char *base) {
     patch = PG_GETARG_JSONB_P(n);
     if (!JB_ROOT_IS_OBJECT(patch)) {
       ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
-                      errhint("Use a form such as {\"batch_size\": 100}; members that are null are removed.")));
+                      errhint("Use a form such as {\"concurrency\": 4}; members that are null are removed.")));
     }
     target = ond_jsonb_merge_patch(target, patch);
   }

@@ -44,7 +44,7 @@ OndAuth *ond_destination_auth(const OndDestination *d) {
 static void check_connector(const char *connector) {
   if (strcmp(connector, "http") != 0) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("connector \"%s\" does not exist", connector),
-                    errhint("Use connector 'http', and describe the API's requests in options: {\"object\": {\"upsert\": {…}}}.")));
+                    errhint("Use connector 'http', and describe the API's requests in options: {\"object\": {\"upsert\": {...}}}.")));
   }
 }
 

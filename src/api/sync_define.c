@@ -143,12 +143,22 @@ static OndDestination *use_destination(OndSync *s, const char *name, Oid user) {
   return d;
 }
 
+/* A position in the model's text would be shown in the text of the caller's statement, where it points at something else. */
+static void model_error(void *name) {
+  if (geterrposition() > 0) {
+    errposition(0);
+    errcontext("model of sync \"%s\"", (const char *)name);
+  }
+}
+
 /* Analyses and checks as the owner; fills in a key that was not given, and the columns. */
 static OndModel *check_model(OndSync *s, const OndDestination *d) {
   MemoryContext caller = CurrentMemoryContext;
+  ErrorContextCallback context = {error_context_stack, model_error, s->name};
   OndScope scope;
   OndModel *model;
 
+  error_context_stack = &context;
   ond_owner_begin(&scope, s->owner, s->model_search_path, false);
   model = ond_model_analyze(s->model);
   if (s->n_keys == 0) {
@@ -156,6 +166,7 @@ static OndModel *check_model(OndSync *s, const OndDestination *d) {
   }
   s->columns = ond_sync_check(s, model, d);
   ond_owner_end(&scope);
+  error_context_stack = context.previous;
   MemoryContextSwitchTo(caller);
   return model;
 }
@@ -206,67 +217,85 @@ static bool same_text(const char *a, const char *b) {
   return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* The key has the columns it had, and the state table their types. */
-static bool same_key(const OndSync *old, const OndSync *new, const OndModel *model) {
-  Oid table = get_relname_relid(psprintf("state_" INT64_FORMAT, old->sync_id), ond_extension(false)->schema);
-
-  if (!OidIsValid(table) || old->n_keys != new->n_keys) {
-    return false;
+static bool same_key_columns(const OndSync *old, const OndSync *new) {
+  for (int i = 0; i < old->n_keys && old->n_keys == new->n_keys; i++) {
+    if (strcmp(old->keys[i], new->keys[i]) != 0) {
+      return false;
+    }
   }
-  for (int i = 0; i < old->n_keys; i++) {
-    AttrNumber attno = get_attnum(table, psprintf("k%d", i + 1));
+  return old->n_keys == new->n_keys;
+}
+
+/* The state table has the types that the key has in the model. */
+static bool same_key_types(const OndSync *s, const OndModel *model) {
+  Oid table = get_relname_relid(psprintf("state_" INT64_FORMAT, s->sync_id), ond_extension(false)->schema);
+
+  for (int i = 0; i < s->n_keys; i++) {
+    AttrNumber attno = OidIsValid(table) ? get_attnum(table, psprintf("k%d", i + 1)) : InvalidAttrNumber;
     OndKeyColumn column;
 
-    ond_key_column(model, new->keys[i], &column);
-    if (strcmp(old->keys[i], new->keys[i]) != 0 || attno == InvalidAttrNumber || get_atttype(table, attno) != column.type) {
+    ond_key_column(model, s->keys[i], &column);
+    if (attno == InvalidAttrNumber || get_atttype(table, attno) != column.type) {
       return false;
     }
   }
   return true;
 }
 
-/* What of the identity differs, in words; NULL: nothing. */
-static const char *identity_change(const OndSync *old, const OndSync *new, bool key_differs) {
-  if (key_differs) {
-    return "key";
+/* A part of the identity, in words for messages. */
+typedef struct Part {
+  const char *present, *another;
+  bool may_keep;
+} Part;
+
+static const Part part_key = {"its present key", "another key", false};
+static const Part part_key_types = {"the present types of its key", "other types of the key", false};
+static const Part part_destination = {"its present destination", "another destination", true};
+static const Part part_object = {"its present object", "another object", true};
+
+/* What of the identity differs; NULL: nothing. */
+static const Part *changed_part(const OndSync *old, const OndSync *new, const OndModel *model) {
+  if (!same_key_columns(old, new)) {
+    return &part_key;
+  }
+  if (!same_key_types(new, model)) {
+    return &part_key_types;
   }
   if (old->destination_id != new->destination_id) {
-    return "destination";
+    return &part_destination;
   }
-  return same_text(old->object, new->object) ? NULL : "object";
+  return same_text(old->object, new->object) ? NULL : &part_object;
 }
 
-static void refuse_undecided(const OndSync *s, const char *what) pg_attribute_noreturn();
-static void refuse_undecided(const OndSync *s, const char *what) {
-  bool is_key = strcmp(what, "key") == 0;
-
-  ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("sync \"%s\" has delivered rows under its present %s", s->name, what),
-                  errdetail("It knows which rows the destination has; under another %s that may not be true.", what),
-                  errhint(is_key ? "Say delivered => 'forget' to forget that and send all rows again."
-                                 : "Say delivered => 'keep' when the rows are there too, or delivered => 'forget' to send all rows again.")));
+static void refuse_undecided(const OndSync *s, const Part *part) pg_attribute_noreturn();
+static void refuse_undecided(const OndSync *s, const Part *part) {
+  ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("sync \"%s\" has delivered rows under %s", s->name, part->present),
+                  errdetail("It knows which rows the destination has; under %s that may not be true.", part->another),
+                  part->may_keep
+                      ? errhint("Say delivered => 'keep' when the rows are there too, or delivered => 'forget' to send all rows again.")
+                      : errhint("Say delivered => 'forget' to forget that and send all rows again.")));
 }
 
 /* Decides over the state table, which is made anew for another key. Inside "ours". */
-static void apply_identity(const OndSync *old, const OndSync *new, const OndModel *model, OndDelivered delivered, bool key_differs) {
-  const char *what = identity_change(old, new, key_differs);
-  bool had = what != NULL && ond_sync_has_delivered(new->sync_id);
+static void apply_identity(const OndSync *old, const OndSync *new, const OndModel *model, OndDelivered delivered) {
+  const Part *part = changed_part(old, new, model);
+  bool had = part != NULL && ond_sync_has_delivered(new->sync_id);
 
-  if (what == NULL && delivered == OND_DELIVERED_FORGET) {
+  if (part == NULL && delivered == OND_DELIVERED_FORGET) {
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another key, destination or object"),
                     errhint("Call ondatra.resend_sync() to send all rows again.")));
   }
   if (had && delivered == OND_DELIVERED_UNSAID) {
-    refuse_undecided(new, what);
+    refuse_undecided(new, part);
   }
-  if (had && key_differs && delivered == OND_DELIVERED_KEEP) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("what was delivered under another key cannot be kept"),
+  if (had && !part->may_keep && delivered == OND_DELIVERED_KEEP) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("what was delivered cannot be kept under %s", part->another),
                     errdetail("Delivered rows are remembered by their key."), errhint("Say delivered => 'forget', or create another sync.")));
   }
   if (had && delivered == OND_DELIVERED_FORGET) {
     ond_sync_forget(new->sync_id);
   }
-  if (key_differs) {
-    ond_sync_forget(new->sync_id);
+  if (part != NULL && !part->may_keep) {
     ond_state_table_drop(new->sync_id);
     ond_state_table_create(new, model);
   }
@@ -299,7 +328,6 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   OndSync *old, s;
   OndDestination *d;
   OndModel *model;
-  bool key_differs;
 
   ond_call_begin(&call);
   old = ond_call_edit(&call, name);
@@ -312,9 +340,8 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   ond_call_end(&call);
   model = check_model(&s, d);
   warn_mirror_without_deletes(&s);
-  key_differs = !same_key(old, &s, model);
   ond_call_begin(&call);
-  apply_identity(old, &s, model, delivered, key_differs);
+  apply_identity(old, &s, model, delivered);
   ond_sync_update(&s);
   apply_liveness(fcinfo, old, &s, call.user);
   ond_call_end(&call);

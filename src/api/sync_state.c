@@ -75,7 +75,8 @@ static Datum apply_event(FunctionCallInfo fcinfo, OndSyncEvent event, const char
   if (moved) {
     ond_wake_at_commit();
   } else {
-    ereport(NOTICE, (errmsg("sync \"%s\" is %s already", name, ond_sync_state_name(sync->state))));
+    ereport(NOTICE, (event == OND_EVENT_RESUME ? errmsg("sync \"%s\" is not paused", name)
+                                               : errmsg("sync \"%s\" is %s already", name, ond_sync_state_name(sync->state))));
   }
   PG_RETURN_VOID();
 }

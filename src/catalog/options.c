@@ -80,7 +80,7 @@ static void refuse_unknown(const char *name) {
                   errhint("Valid options are %s.", names.data)));
 }
 
-/* A scalar as it was written; an array or object as its JSON. */
+/* A scalar as its text; an array or object as its JSON. */
 static char *value_text(const JsonbValue *v) {
   switch (v->type) {
     case jbvString: return pnstrdup(v->val.string.val, v->val.string.len);
@@ -93,7 +93,9 @@ static char *value_text(const JsonbValue *v) {
 
 static void refuse_value(const Option *o, const JsonbValue *v, const char *hint) pg_attribute_noreturn();
 static void refuse_value(const Option *o, const JsonbValue *v, const char *hint) {
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\": %s", o->name, value_text(v)),
+  const char *quote = v->type == jbvString ? "\"" : "";
+
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\": %s%s%s", o->name, quote, value_text(v), quote),
                   errhint("%s", hint)));
 }
 
@@ -268,7 +270,7 @@ void ond_sync_options_parse(const char *json, OndMode mode, OndSyncOptions *out)
   set_defaults(mode, out);
   if (!JB_ROOT_IS_OBJECT(document)) {
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
-                    errhint("Use a form such as {\"batch_size\": 100}.")));
+                    errhint("Use a form such as {\"concurrency\": 4}.")));
   }
   it = JsonbIteratorInit(&document->root);
   (void)JsonbIteratorNext(&it, &v, true);

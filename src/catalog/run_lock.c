@@ -44,6 +44,12 @@ bool ond_run_lock_session(int64 sync_id) {
   return session_held;
 }
 
+bool ond_run_lock_regain(void) {
+  if (ond_compat_lock_held_by_me(&session_tag, ExclusiveLock))
+    return true;
+  return LockAcquire(&session_tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
 void ond_run_unlock_session(int64 sync_id) {
   if (session_held && session_tag.locktag_field3 == (uint32)sync_id) {
     session_held = false;

@@ -97,6 +97,8 @@ extern OndSyncState ond_sync_state_parse(const char *text);
  */
 extern bool ond_run_lock_session(int64 sync_id);
 extern void ond_run_unlock_session(int64 sync_id);
+/* After an abort, which gives up session locks too: takes it again, inside a transaction. False: an edit was faster. */
+extern bool ond_run_lock_regain(void);
 /*
  * For edits, inside "ours", till the end of the transaction: an error 55006 that names the run and cancel_run when a run holds it; another edit is
  * waited for. Load the sync again afterwards: it may have changed, or be gone.

@@ -23,12 +23,13 @@ static const char *skip_blanks(const char *p, const char *end) {
 }
 
 OndBytes ond_json_trim(OndBytes json) {
-  const char *end = json.p + json.n;
+  const char *end;
   const char *p;
 
   if (!json.p) {
     return json;
   }
+  end = json.p + json.n;
   p = skip_blanks(json.p, end);
   while (end > p && is_blank(end[-1])) {
     end--;
@@ -37,10 +38,15 @@ OndBytes ond_json_trim(OndBytes json) {
 }
 
 OndJsonKind ond_json_kind(OndBytes json) {
-  const char *end = json.p + json.n;
-  const char *p = json.p ? skip_blanks(json.p, end) : NULL;
+  const char *end;
+  const char *p;
 
-  if (!p || p == end) {
+  if (!json.p) {
+    return OND_JSON_NONE;
+  }
+  end = json.p + json.n;
+  p = skip_blanks(json.p, end);
+  if (p == end) {
     return OND_JSON_NONE;
   }
   switch (*p) {

@@ -446,21 +446,22 @@ static void read_line(OndReading *r, int row, OndBytes line) {
 }
 
 static void read_lines(OndReading *r, const OndHttpResponse *response) {
-  const char *p = response->body.data;
-  const char *end = p + response->body.len;
+  const char *body = response->body.data ? response->body.data : "";
+  const char *end = body + response->body.len;
+  const char *p = body;
   bool order = r->result->match == OND_MATCH_ORDER;
   OndBytes line;
   size_t n = 0;
 
-  while (response->body.len > 0 && next_line(&p, end, &line)) {
+  while (next_line(&p, end, &line)) {
     n++;
   }
   if (order && n != (size_t)r->n) {
     all(r, OND_OUT_UNKNOWN, "the answer has %zu lines for %d rows", n, r->n);
     return;
   }
-  p = response->body.data;
-  for (int i = 0; response->body.len > 0 && next_line(&p, end, &line); i++) {
+  p = body;
+  for (int i = 0; next_line(&p, end, &line); i++) {
     read_line(r, order ? i : -1, line);
   }
   others(r, OND_OUT_UNKNOWN, "the answer does not mention the row");

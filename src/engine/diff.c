@@ -669,7 +669,7 @@ static Receiver *receiver_create(const OndDiffInput *input) {
   r->pub.rStartup = receiver_startup;
   r->pub.rShutdown = receiver_end;
   r->pub.rDestroy = receiver_end;
-  r->pub.mydest = DestNone;
+  r->pub.mydest = DestTuplestore; /* SPI only asks whether there is one */
   r->input = input;
   r->spec = spec;
   r->result_context = CurrentMemoryContext;

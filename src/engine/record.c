@@ -111,7 +111,7 @@ void ond_failed_rows_upsert(int64 sync_id, int64 run_id, int n, const OndFailure
           "INSERT INTO ondatra.all_failed_rows AS f (sync_id, run_id, key, operation, error_class, http_status, error_message, payload, attempts,"
           " next_attempt_at, first_failed_at, last_failed_at)"
           " SELECT $1, $2, u.k::pg_catalog.jsonb, u.o, u.c, u.s, u.m, u.p, u.a, u.n, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()"
-          " FROM pg_catalog.unnest($3, $4, $5, $6, $7, $8, $9, $10) u(k, o, c, s, m, p, a, n)"
+          " FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) u(k, o, c, s, m, p, a, n)"
           " ON CONFLICT (sync_id, key) DO UPDATE SET run_id = excluded.run_id, operation = excluded.operation, error_class = excluded.error_class,"
           " http_status = excluded.http_status, error_message = excluded.error_message, payload = excluded.payload, attempts = excluded.attempts,"
           " next_attempt_at = excluded.next_attempt_at, last_failed_at = excluded.last_failed_at"
@@ -314,7 +314,8 @@ static void check_sync(const OndRecorder *r) {
   Datum values[1] = {Int64GetDatum(r->sync->sync_id)};
   bool isnull;
 
-  if (ond_spi(SPI_OK_SELECT, "SELECT version FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL) == 1 &&
+  if (ond_run_lock_regain() &&
+      ond_spi(SPI_OK_SELECT, "SELECT version FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL) == 1 &&
       DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) == r->sync->version)
     return;
   ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("sync \"%s\" was changed or dropped while it ran", r->sync->name)));

@@ -9,7 +9,7 @@
  *   close     final row, sync's next due time, NOTIFY  [commit]
  *
  * An error in prepare, diff, note or deliver ends up in the run's row as status failed. An error in open or close escapes: the reaper does the rest.
- * The lock lasts as long as the process; nothing of the run needs it to be released in order.
+ * The lock lasts as long as the process: nothing of the run needs it to be released in order.
  */
 #include "postgres.h"
 
@@ -276,8 +276,8 @@ static void in_owner_transaction(Run *run, void (*work)(Run *)) {
   disable_timeout(STATEMENT_TIMEOUT, false);
   ond_owner_end(&scope);
   PopActiveSnapshot();
-  /* nothing to keep, and nothing deferred by the model may run */
-  AbortCurrentTransaction();
+  /* nothing was written, and nothing can have been deferred in a restricted operation; an abort would give up the run lock */
+  CommitTransactionCommand();
 }
 
 static void diff_in_spi(Run *run) {
@@ -517,6 +517,7 @@ static void close_run(Run *run, Ending *e) {
 
   phase(run, OND_PHASE_FINISHING);
   ond_tx_begin();
+  (void)ond_run_lock_regain(); /* an error's abort gave it up; an edit in between does not matter here */
   ond_run_write_counters(run->run_id, &run->counters);
   write_ending(run, e);
   if (is_complete(run))
@@ -567,6 +568,5 @@ int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
   }
   PG_END_TRY();
   close_run(run, &ending);
-  ond_run_unlock_session(run->sync->sync_id);
   return run->run_id;
 }

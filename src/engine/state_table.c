@@ -205,7 +205,7 @@ static void key_arrays(int n_keys, int n, const OndBytes *const *key_texts, Oid 
 
 /* "unnest($1, $2, …) u(k1, …, a1, …)" with n_keys + n_more arguments. */
 static void append_unnest(StringInfo s, int n_keys, int n_more, bool ordinality) {
-  appendStringInfoString(s, "pg_catalog.unnest(");
+  appendStringInfoString(s, "unnest("); /* the form with several arguments exists only unqualified; the search_path is pg_catalog */
   for (int i = 0; i < n_keys + n_more; i++)
     appendStringInfo(s, "%s$%d", i > 0 ? ", " : "", i + 1);
   appendStringInfoString(s, ordinality ? ") WITH ORDINALITY u(" : ") u(");

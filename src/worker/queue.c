@@ -1,7 +1,7 @@
 /*
  * queue.c - the scheduler's SQL.
  *
- * A run is asked for by a due time (all_syncs.next_run_at) or by rows of run_requests. Neither is taken away here: the run itself consumes the requests
+ * A run is asked for by a due time (all_syncs.next_run_at by the schedule, recover_at for rows in doubt) or by rows of run_requests. Neither is taken away here: the run itself consumes the requests
  * that it saw and moves the due time when it ends, so a run that did not get through leaves its reasons in place. What keeps that from spinning is
  * not_before: while the last runs of a sync were interrupted or could not start, each waits twice as long as the one before.
  */
@@ -47,7 +47,8 @@ static void text_column(uint64 row, int number, char *out, size_t size) {
 
 /* "Did not get through": interrupted, or failed without having started. */
 static const char due_sql[] =
-  "SELECT s.sync_id, s.name, s.owner::pg_catalog.oid, s.next_run_at, q.trigger, q.requested_by, q.requested_at, b.lost, b.finished_at "
+  "SELECT s.sync_id, s.name, s.owner::pg_catalog.oid, s.next_run_at, q.trigger, q.requested_by, q.requested_at, b.lost, b.finished_at, "
+  "LEAST(q.requested_at, s.next_run_at, s.recover_at) AS due_at "
   "FROM ondatra.all_syncs s "
   "LEFT JOIN LATERAL (SELECT r.trigger, r.requested_by, r.requested_at FROM ondatra.run_requests r "
   "                   WHERE r.sync_id = s.sync_id ORDER BY r.request_id LIMIT 1) q ON true "
@@ -58,9 +59,9 @@ static const char due_sql[] =
   "    FROM (SELECT r.run_id, r.status, r.started_at, r.finished_at FROM ondatra.all_runs r "
   "          WHERE r.sync_id = s.sync_id AND r.finished_at IS NOT NULL ORDER BY r.run_id DESC LIMIT " CppAsString2(LOOK_BACK) ") t) u "
   "  WHERE u.others = 0) b "
-  "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND (s.next_run_at <= $1 OR q.requested_at IS NOT NULL) "
+  "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR q.requested_at IS NOT NULL) "
   "  AND NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.finished_at IS NULL AND r.status = 'held') "
-  "ORDER BY LEAST(q.requested_at, s.next_run_at), s.sync_id LIMIT " CppAsString2(OND_QUEUE_MAX);
+  "ORDER BY due_at, s.sync_id LIMIT " CppAsString2(OND_QUEUE_MAX);
 
 static TimestampTz not_before(uint64 row) {
   int64 lost = number_column(row, 8);
@@ -71,20 +72,20 @@ static TimestampTz not_before(uint64 row) {
   return finished_at + Min(INT64CONST(1) << (lost - 1), DELAY_MAX_S) * USECS_PER_SEC;
 }
 
-static void fill_due(OndDue *due, uint64 row, MemoryContext context) {
+static void fill_due(OndDue *due, uint64 row, TimestampTz now, MemoryContext context) {
   TimestampTz next_run_at = time_column(row, 4, DT_NOEND);
   bool isnull;
 
   due->sync_id = number_column(row, 1);
   due->name = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 2));
   due->owner = DatumGetObjectId(column(row, 3, &isnull));
-  due->queued_at = time_column(row, 7, next_run_at);
+  due->queued_at = time_column(row, 10, now);
   due->not_before = not_before(row);
   (void)column(row, 5, &isnull);
   if (isnull) {
     char *owner = GetUserNameFromId(due->owner, true);
 
-    strlcpy(due->trigger, "schedule", sizeof(due->trigger));
+    strlcpy(due->trigger, next_run_at <= now ? "schedule" : "recovery", sizeof(due->trigger));
     strlcpy(due->requested_by, owner != NULL ? owner : "", sizeof(due->requested_by));
   } else {
     text_column(row, 5, due->trigger, sizeof(due->trigger));
@@ -105,7 +106,7 @@ OndDue *ond_queue_due(TimestampTz now, const int64 *running, int n_running, Memo
   *n = (int)ond_spi(SPI_OK_SELECT, due_sql, 2, types, values, NULL);
   list = MemoryContextAllocZero(context, sizeof(OndDue) * Max(*n, 1));
   for (int i = 0; i < *n; i++)
-    fill_due(&list[i], i, context);
+    fill_due(&list[i], i, now, context);
   return list;
 }
 
@@ -113,8 +114,10 @@ TimestampTz ond_queue_next_due(TimestampTz now) {
   Oid types[] = {TIMESTAMPTZOID};
   Datum values[] = {TimestampTzGetDatum(now)};
 
-  ond_spi(SPI_OK_SELECT, "SELECT min(next_run_at) FROM ondatra.all_syncs WHERE state IN ('created', 'active') AND next_run_at > $1", 1, types,
-          values, NULL);
+  ond_spi(SPI_OK_SELECT,
+          "SELECT min(v.due_at) FROM ondatra.all_syncs s, LATERAL (VALUES (s.next_run_at), (s.recover_at)) v (due_at) "
+          "WHERE s.state IN ('created', 'active') AND v.due_at > $1",
+          1, types, values, NULL);
   return time_column(0, 1, DT_NOEND);
 }
 

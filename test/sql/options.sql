@@ -63,5 +63,6 @@ SELECT ondatra.update_sync('m', mode => 'replace');
 SELECT ondatra.drop_sync(name) FROM ondatra.syncs;
 SELECT ondatra.drop_destination('d');
 RESET ROLE;
+DROP FUNCTION pg_temp.try(jsonb, text);
 DROP SCHEMA regress_opt CASCADE;
 DROP ROLE regress_ann;

@@ -92,7 +92,6 @@ SELECT ondatra.create_sync('root', 'SELECT 1 AS id', 'd', key => '{id}') > 0 AS 
 SELECT ondatra.drop_sync('root');
 ALTER SYSTEM SET ondatra.allow_superuser_owner = off;
 SELECT pg_reload_conf();
--- the setting arrives with a new session at the latest
 \c -
 SELECT ondatra.create_sync('root', 'SELECT 1 AS id', 'd', key => '{id}');
 ALTER SYSTEM RESET ondatra.allow_superuser_owner;
