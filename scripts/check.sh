@@ -116,7 +116,7 @@ choose_server
 choose_python
 choose_user
 
-work=$(mktemp -d /tmp/ondatra-check.XXXXXX)
+work=$(mktemp -d "${TMPDIR:-/tmp}/ondatra-check.XXXXXX")
 tree=$work/tree
 # A killed test may leave its server behind: stop it by its own data directory. The last line on the screen stays the last.
 finish() {

@@ -15,10 +15,10 @@
 
 /* Before 17 a background worker cannot log in as a role without LOGIN. */
 #if PG_VERSION_NUM < 170000
-#define OND_COMPAT_OWNER_NEEDS_LOGIN true
+#define OND_COMPAT_OWNER_NEEDS_LOGIN   true
 #define OND_COMPAT_OWNER_CONNECT_FLAGS 0
 #else
-#define OND_COMPAT_OWNER_NEEDS_LOGIN false
+#define OND_COMPAT_OWNER_NEEDS_LOGIN   false
 #define OND_COMPAT_OWNER_CONNECT_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
 #endif
 
@@ -41,4 +41,3 @@ static inline bool ond_compat_can_connect(Oid database, Oid role) {
 }
 
 #endif
-

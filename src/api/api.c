@@ -17,9 +17,9 @@
 #include "worker/shared.h"
 
 void ond_call_refuse_in_run(void) {
-  if (ond_in_run_worker()) {
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("functions of ondatra cannot be called inside a run"),
-                    errdetail("A model is read only and must not change or look at syncs."),
+  if (ond_in_run_worker() || InSecurityRestrictedOperation()) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("functions of ondatra cannot be called by a model"),
+                    errdetail("A model, and what it calls, must not change or look at syncs."),
                     errhint("Only ondatra.trigger_sync() may be called here.")));
   }
 }
@@ -144,11 +144,13 @@ void ond_owner_check(Oid owner) {
     return;
   }
   if (!ond_setting_allow_superuser_owner) {
-    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("role \"%s\" cannot own syncs: it is a superuser", name),
-                    errdetail("ondatra.allow_superuser_owner is off."), errhint("SET ROLE to a role that may only read what the model needs.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("role \"%s\" cannot own syncs: it is a superuser", name),
+             errdetail("ondatra.allow_superuser_owner is off."), errhint("SET ROLE to a role that may only read what the model needs.")));
   }
-  ereport(WARNING, (errmsg("the sync's owner \"%s\" is a superuser", name),
-                    errdetail("Each run reads the model with the owner's rights: views and functions that it reaches, whoever owns or changes them, "
-                              "run as superuser."),
-                    errhint("Create syncs as a role that may only read what their models need.")));
+  ereport(WARNING,
+          (errmsg("the sync's owner \"%s\" is a superuser", name),
+           errdetail("Each run reads the model with the owner's rights: views and functions that it reaches, whoever owns or changes them, "
+                     "run as superuser."),
+           errhint("Create syncs as a role that may only read what their models need.")));
 }

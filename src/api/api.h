@@ -1,8 +1,8 @@
 /*
  * api.h - what the SQL-callable functions have in common: they check arguments and privileges, and leave the work to the rooms below.
  *
- * The pattern: read the arguments (they may be NULL: every function is declared CALLED ON NULL INPUT so that it can say what is missing), ond_call_begin(), look up and
- * write through catalog/, ond_call_end(). An error in between restores everything by itself.
+ * The pattern: read the arguments (they may be NULL: every function is declared CALLED ON NULL INPUT so that it can say what is missing),
+ * ond_call_begin(), look up and write through catalog/, ond_call_end(). An error in between restores everything by itself.
  */
 #ifndef OND_API_API_H
 #define OND_API_API_H
@@ -15,13 +15,14 @@
 
 typedef struct OndCall {
   OndScope scope;
-  MemoryContext context;      /* the caller's, current again after the end */
-  Oid user;                   /* who asks: GetUserId() of the caller, so the definer inside a SECURITY DEFINER function */
+  MemoryContext context; /* the caller's, current again after the end */
+  Oid user;              /* who asks: GetUserId() of the caller, so the definer inside a SECURITY DEFINER function */
 } OndCall;
 
 /*
- * Enters "ours" with SPI; the current memory context stays the caller's. Refuses inside a run: a model and what it reaches must not
- * change, start or look at syncs with the owner's rights (trigger_sync alone is allowed, and does not come here).
+ * Enters "ours" with SPI; the current memory context stays the caller's. Refuses inside a run and wherever else a model is evaluated (a
+ * restricted operation): what it reaches must not change, start or look at syncs with the owner's rights. trigger_sync alone is allowed,
+ * and does not come here.
  */
 extern void ond_call_begin(OndCall *call);
 extern void ond_call_end(OndCall *call);

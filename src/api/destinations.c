@@ -120,8 +120,9 @@ static void check_syncs(const OndDestination *d, const int64 *ids, int n) {
     ok = ond_connector_bind(connector, s->object, s->mode, s->n_keys, (const char *const *)keys, &err);
     ond_connector_free(connector);
     if (!ok) {
-      ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("sync \"%s\" could not use destination \"%s\" any more", s->name, d->name),
-                      errdetail("%s", err.message), err.hint[0] != '\0' ? errhint("%s", err.hint) : 0));
+      ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+                      errmsg("sync \"%s\" could not use destination \"%s\" any more", s->name, d->name), errdetail("%s", err.message),
+                      err.hint[0] != '\0' ? errhint("%s", err.hint) : 0));
     }
   }
 }
@@ -138,7 +139,8 @@ static void apply_delivered(const OndDestination *d, const int64 *ids, int n, On
     if (delivered == OND_DELIVERED_UNSAID) {
       ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("destination \"%s\" has received rows at its present base URL", d->name),
                       errdetail("Sync \"%s\" knows which rows the destination has; of another place that may not be true.", s->name),
-                      errhint("Say delivered => 'keep' when the rows are there too (the API has moved), or delivered => 'forget' to send all rows again.")));
+                      errhint("Say delivered => 'keep' when the rows are there too (the API has moved), or delivered => 'forget' to send "
+                              "all rows again.")));
     }
     if (delivered == OND_DELIVERED_FORGET) {
       ond_sync_forget(ids[i]);

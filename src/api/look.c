@@ -1,8 +1,8 @@
 /*
  * look.c - plan_sync, preview_sync, explain_sync, explain_row; and retry_failed, discard_failed, resend_sync, rebase_sync.
  *
- * Arguments and rights only: the engine does the work (engine/inspect.h). The first four change nothing and take no lock: they can be asked while a run goes on.
- * The others are edits and hold the run lock till the end of the transaction.
+ * Arguments and rights only: the engine does the work (engine/inspect.h). The first four change nothing and take no lock: they can be
+ * asked while a run goes on. The others are edits and hold the run lock till the end of the transaction.
  */
 #include "postgres.h"
 

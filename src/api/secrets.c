@@ -1,5 +1,6 @@
 /*
- * secrets.c - set_secret, drop_secret. A secret belongs to the role that sets it; others' secrets are out of reach, a superuser's SET ROLE aside.
+ * secrets.c - set_secret, drop_secret. A secret belongs to the role that sets it; others' secrets are out of reach, a superuser's SET
+ * ROLE aside.
  */
 #include "postgres.h"
 
@@ -36,8 +37,8 @@ Datum ond_sql_set_secret(PG_FUNCTION_ARGS) {
   ond_call_end(&call);
   if (released > 0) {
     ond_wake_at_commit();
-    ereport(NOTICE, (errmsg_plural("%d sync that had stopped for this secret goes on", "%d syncs that had stopped for this secret go on", released,
-                                   released)));
+    ereport(NOTICE, (errmsg_plural("%d sync that had stopped for this secret goes on", "%d syncs that had stopped for this secret go on",
+                                   released, released)));
   }
   PG_RETURN_VOID();
 }
@@ -57,7 +58,8 @@ Datum ond_sql_drop_secret(PG_FUNCTION_ARGS) {
   users = ond_secret_users(call.user, name);
   ond_call_end(&call);
   if (users != NULL) {
-    ereport(NOTICE, (errmsg("secret \"%s\" is still named by destinations: %s", name, users), errdetail("Their syncs stop at the next run.")));
+    ereport(NOTICE,
+            (errmsg("secret \"%s\" is still named by destinations: %s", name, users), errdetail("Their syncs stop at the next run.")));
   }
   PG_RETURN_VOID();
 }

@@ -1,11 +1,11 @@
 /*
  * sync_define.c - create_sync, update_sync: a sync as the caller describes it, checked completely before anything is written.
  *
- * Order: words and documents, then rights (destination, owner), then the model as the owner (engine/ analyses it and checks key, mapping and connector
- * against it), then the row and the state table. Everything is in the caller's transaction, so nothing half-created stays.
+ * Order: words and documents, then rights (destination, owner), then the model as the owner (engine/ analyses it and checks key, mapping
+ * and connector against it), then the row and the state table. Everything is in the caller's transaction, so nothing half-created stays.
  *
- * An update changes a copy of the sync and goes the same way. What the state table says about is the identity: key, destination and object. Changing it
- * when rows were delivered needs `delivered`: what is known of one place must not be believed of another by accident.
+ * An update changes a copy of the sync and goes the same way. What the state table says about is the identity: key, destination and
+ * object. Changing it when rows were delivered needs `delivered`: what is known of one place must not be believed of another by accident.
  */
 #include "postgres.h"
 
@@ -135,9 +135,11 @@ static OndDestination *use_destination(OndSync *s, const char *name, Oid user) {
     d = ond_destination_get(name, user); /* dropped meanwhile: says so */
   }
   if (!has_privs_of_role(s->owner, d->owner)) {
-    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                    errmsg("role \"%s\", the owner of sync \"%s\", may not use destination \"%s\"", GetUserNameFromId(s->owner, false), s->name, name),
-                    errhint("A destination may be used by its owner, role \"%s\", and that role's members.", GetUserNameFromId(d->owner, true))));
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+         errmsg("role \"%s\", the owner of sync \"%s\", may not use destination \"%s\"", GetUserNameFromId(s->owner, false), s->name, name),
+         errhint("A destination may be used by its owner, role \"%s\", and that role's members.", GetUserNameFromId(d->owner, true))));
   }
   s->destination_id = d->destination_id;
   return d;
@@ -269,11 +271,11 @@ static const Part *changed_part(const OndSync *old, const OndSync *new, const On
 
 static void refuse_undecided(const OndSync *s, const Part *part) pg_attribute_noreturn();
 static void refuse_undecided(const OndSync *s, const Part *part) {
-  ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("sync \"%s\" has delivered rows under %s", s->name, part->present),
-                  errdetail("It knows which rows the destination has; under %s that may not be true.", part->another),
-                  part->may_keep
-                      ? errhint("Say delivered => 'keep' when the rows are there too, or delivered => 'forget' to send all rows again.")
-                      : errhint("Say delivered => 'forget' to forget that and send all rows again.")));
+  ereport(ERROR,
+          (errcode(ERRCODE_OBJECT_IN_USE), errmsg("sync \"%s\" has delivered rows under %s", s->name, part->present),
+           errdetail("It knows which rows the destination has; under %s that may not be true.", part->another),
+           part->may_keep ? errhint("Say delivered => 'keep' when the rows are there too, or delivered => 'forget' to send all rows again.")
+                          : errhint("Say delivered => 'forget' to forget that and send all rows again.")));
 }
 
 /* Decides over the state table, which is made anew for another key. Inside "ours". */
@@ -282,15 +284,17 @@ static void apply_identity(const OndSync *old, const OndSync *new, const OndMode
   bool had = part != NULL && ond_sync_has_delivered(new->sync_id);
 
   if (part == NULL && delivered == OND_DELIVERED_FORGET) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another key, destination or object"),
-                    errhint("Call ondatra.resend_sync() to send all rows again.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another key, destination or object"),
+             errhint("Call ondatra.resend_sync() to send all rows again.")));
   }
   if (had && delivered == OND_DELIVERED_UNSAID) {
     refuse_undecided(new, part);
   }
   if (had && !part->may_keep && delivered == OND_DELIVERED_KEEP) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("what was delivered cannot be kept under %s", part->another),
-                    errdetail("Delivered rows are remembered by their key."), errhint("Say delivered => 'forget', or create another sync.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("what was delivered cannot be kept under %s", part->another),
+             errdetail("Delivered rows are remembered by their key."), errhint("Say delivered => 'forget', or create another sync.")));
   }
   if (had && delivered == OND_DELIVERED_FORGET) {
     ond_sync_forget(new->sync_id);

@@ -1,8 +1,8 @@
 /*
  * sync_state.c - drop_sync, pause_sync, resume_sync, archive_sync, restore_sync.
  *
- * Pausing does not take the run lock: it must work while a run goes on, and that run ends as it would have. Dropping cancels the run first and then takes
- * the lock; the table of states is in catalog/lifecycle.c.
+ * Pausing does not take the run lock: it must work while a run goes on, and that run ends as it would have. Dropping cancels the run
+ * first and then takes the lock; the table of states is in catalog/lifecycle.c.
  */
 #include "postgres.h"
 

@@ -1,9 +1,9 @@
 /*
  * test_destination.c - one request with a destination's credentials, so that a person sees at once whether it works.
  *
- * The request is the connector's check (or GET of the base URL). It happens in the caller's backend and transaction, which holds whatever it holds meanwhile, and
- * can be cancelled: interrupts are looked at between polls, ten times a second. A destination that does not answer is a row with ok = false; what cannot be tried
- * at all (a secret that is missing) is an error.
+ * The request is the connector's check (or GET of the base URL). It happens in the caller's backend and transaction, which holds whatever
+ * it holds meanwhile, and can be cancelled: interrupts are looked at between polls, ten times a second. A destination that does not
+ * answer is a row with ok = false; what cannot be tried at all (a secret that is missing) is an error.
  *
  * Everything of the rooms below is malloc memory: struct Check owns it and is freed on every way out.
  */
@@ -146,9 +146,7 @@ Datum ond_sql_test_destination(PG_FUNCTION_ARGS) {
     row = result_row(fcinfo, &c);
   }
   PG_FINALLY();
-  {
-    free_check(&c);
-  }
+  { free_check(&c); }
   PG_END_TRY();
   PG_RETURN_DATUM(row);
 }

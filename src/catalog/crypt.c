@@ -35,14 +35,15 @@ static void key_id(const uint8 key[OND_KEY_BYTES], uint8 id[KEY_ID_BYTES]) {
 }
 
 /* One pass of AES-256-GCM. When encrypting writes the tag, else checks it. False when OpenSSL refuses or the tag is wrong. */
-static bool gcm(bool encrypt, const uint8 key[OND_KEY_BYTES], const uint8 *head, int head_n, const char *name, const uint8 *in, int n, uint8 *out,
-                uint8 *tag) {
+static bool gcm(bool encrypt, const uint8 key[OND_KEY_BYTES], const uint8 *head, int head_n, const char *name, const uint8 *in, int n,
+                uint8 *out, uint8 *tag) {
   EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
   int len = 0;
   bool ok = c != NULL && EVP_CipherInit_ex(c, EVP_aes_256_gcm(), NULL, key, head + AT_NONCE, encrypt) == 1 &&
-            EVP_CipherUpdate(c, NULL, &len, head, head_n) == 1 && EVP_CipherUpdate(c, NULL, &len, (const uint8 *)name, (int)strlen(name)) == 1 &&
-            EVP_CipherUpdate(c, out, &len, in, n) == 1 && (encrypt || EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) == 1) &&
-            EVP_CipherFinal_ex(c, out + len, &len) == 1 && (!encrypt || EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, tag) == 1);
+            EVP_CipherUpdate(c, NULL, &len, head, head_n) == 1 &&
+            EVP_CipherUpdate(c, NULL, &len, (const uint8 *)name, (int)strlen(name)) == 1 && EVP_CipherUpdate(c, out, &len, in, n) == 1 &&
+            (encrypt || EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) == 1) && EVP_CipherFinal_ex(c, out + len, &len) == 1 &&
+            (!encrypt || EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, tag) == 1);
 
   EVP_CIPHER_CTX_free(c);
   return ok;
@@ -108,8 +109,8 @@ static bool owner_matches(Oid owner, const uint8 *head) {
   uint32 sealed_be;
 
   memcpy(&sealed_be, head + AT_OWNER, sizeof(sealed_be));
-  return pg_ntoh32(sealed_be) == owner || (name != NULL && strlen(name) == head[AT_OWNER_NAME - 1] &&
-                                           memcmp(name, head + AT_OWNER_NAME, head[AT_OWNER_NAME - 1]) == 0);
+  return pg_ntoh32(sealed_be) == owner ||
+         (name != NULL && strlen(name) == head[AT_OWNER_NAME - 1] && memcmp(name, head + AT_OWNER_NAME, head[AT_OWNER_NAME - 1]) == 0);
 }
 
 static char *unreadable(OndError *err, const char *name, const char *detail, const char *hint) {

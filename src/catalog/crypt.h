@@ -1,9 +1,10 @@
 /*
  * crypt.h - how a stored secret is encrypted: AES-256-GCM under the server's key file. For catalog/secrets.c only.
  *
- * A stored value is: version (1 byte), key id (4: the start of the key's SHA-256), nonce (12, random), owner's OID (4), length of the owner's name (1),
- * owner's name, ciphertext, tag (16). Everything before the ciphertext and the secret's name are authenticated with it, so a value cannot be moved to another name
- * or another owner. Of the owner either the OID or the name must still be the same: a rename keeps the one, a dump and restore the other.
+ * A stored value is: version (1 byte), key id (4: the start of the key's SHA-256), nonce (12, random), owner's OID (4), length of the
+ * owner's name (1), owner's name, ciphertext, tag (16). Everything before the ciphertext and the secret's name are authenticated with it,
+ * so a value cannot be moved to another name or another owner. Of the owner either the OID or the name must still be the same: a rename
+ * keeps the one, a dump and restore the other.
  */
 #ifndef OND_CATALOG_CRYPT_H
 #define OND_CATALOG_CRYPT_H

@@ -1,9 +1,9 @@
 /*
  * destination.c - rows of all_destinations: loading and writing.
  *
- * Locks: whoever makes a sync use a destination holds its row FOR KEY SHARE till commit, edits and drops hold it FOR UPDATE. So a destination that is
- * dropped has no user, though there are no foreign keys.
- * Does not: look into auth and options (connector/ parses them).
+ * Locks: whoever makes a sync use a destination holds its row FOR KEY SHARE till commit, edits and drops hold it FOR UPDATE. So a
+ * destination that is dropped has no user, though there are no foreign keys. Does not: look into auth and options (connector/ parses
+ * them).
  */
 #include "postgres.h"
 
@@ -16,7 +16,7 @@
 #include "catalog/session.h"
 #include "catalog/sync.h"
 
-#define DESTINATION_SELECT                                                                                                               \
+#define DESTINATION_SELECT                                                                                                                 \
   "SELECT destination_id, name, owner, connector, base_url, auth::text, options::text, version FROM ondatra.all_destinations WHERE "
 
 static OndDestination *load_where(const char *sql, Oid type, Datum value) {
@@ -60,8 +60,9 @@ OndDestination *ond_destination_get(const char *name, Oid role) {
 }
 
 int64 ond_destination_insert(const OndDestination *d) {
-  const char *sql = "INSERT INTO ondatra.all_destinations (name, owner, connector, base_url, auth, options) VALUES ($1, $2::oid::regrole, $3, $4, "
-                    "$5::json, $6::json) ON CONFLICT (name) DO NOTHING RETURNING destination_id";
+  const char *sql =
+      "INSERT INTO ondatra.all_destinations (name, owner, connector, base_url, auth, options) VALUES ($1, $2::oid::regrole, $3, $4, "
+      "$5::json, $6::json) ON CONFLICT (name) DO NOTHING RETURNING destination_id";
   Oid types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
   char nulls[7] = "      ";
   MemoryContext caller = CurrentMemoryContext;
@@ -84,8 +85,9 @@ int64 ond_destination_insert(const OndDestination *d) {
 }
 
 void ond_destination_update(const OndDestination *d) {
-  const char *sql = "UPDATE ondatra.all_destinations SET connector = $2, base_url = $3, auth = $4::json, options = $5::json, version = version "
-                    "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE destination_id OPERATOR(pg_catalog.=) $1";
+  const char *sql =
+      "UPDATE ondatra.all_destinations SET connector = $2, base_url = $3, auth = $4::json, options = $5::json, version = version "
+      "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE destination_id OPERATOR(pg_catalog.=) $1";
   Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
   char nulls[6] = "     ";
   MemoryContext caller = CurrentMemoryContext;
@@ -110,9 +112,8 @@ void ond_destination_delete(int64 destination_id) {
 }
 
 bool ond_destination_lock(int64 destination_id, bool exclusive) {
-  const char *sql = exclusive
-                        ? "SELECT 1 FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1 FOR UPDATE"
-                        : "SELECT 1 FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE";
+  const char *sql = exclusive ? "SELECT 1 FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1 FOR UPDATE"
+                              : "SELECT 1 FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE";
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(destination_id)};
   MemoryContext caller = CurrentMemoryContext;
@@ -128,8 +129,8 @@ int64 *ond_destination_syncs(int64 destination_id, int *n) {
   MemoryContext caller = CurrentMemoryContext;
   int64 *ids;
 
-  *n = (int)ond_spi(SPI_OK_SELECT, "SELECT sync_id FROM ondatra.all_syncs WHERE destination_id OPERATOR(pg_catalog.=) $1 ORDER BY sync_id", 1,
-                    types, values, NULL);
+  *n = (int)ond_spi(SPI_OK_SELECT, "SELECT sync_id FROM ondatra.all_syncs WHERE destination_id OPERATOR(pg_catalog.=) $1 ORDER BY sync_id",
+                    1, types, values, NULL);
   ids = MemoryContextAlloc(caller, sizeof(int64) * Max(*n, 1));
   for (int i = 0; i < *n; i++) {
     bool isnull;

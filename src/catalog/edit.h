@@ -1,7 +1,8 @@
 /*
  * edit.h - writing secrets, destinations and syncs: the SQL behind the editing functions of api/.
  *
- * All are called inside "ours" (session.h). Who may do it was checked by the caller; here are uniqueness, order of locks and what belongs together.
+ * All are called inside "ours" (session.h). Who may do it was checked by the caller; here are uniqueness, order of locks and what belongs
+ * together.
  */
 #ifndef OND_CATALOG_EDIT_H
 #define OND_CATALOG_EDIT_H
@@ -22,7 +23,10 @@ extern void ond_secret_set(Oid owner, const char *name, const char *value, size_
 /* False: the owner has none of that name. */
 extern bool ond_secret_drop(Oid owner, const char *name);
 extern bool ond_secret_exists(Oid owner, const char *name);
-/* Syncs in state error whose last run stopped for credentials (error_code of class 28) and whose destination refers to this secret go on. How many. */
+/*
+ * Syncs in state error whose last run stopped for credentials (error_code of class 28) and whose destination refers to this secret go on.
+ * How many.
+ */
 extern int ond_secret_release(Oid owner, const char *name);
 /* Names of the owner's destinations that refer to the secret, as a list for a message; NULL: none. */
 extern char *ond_secret_users(Oid owner, const char *name);
@@ -41,7 +45,10 @@ extern bool ond_destination_lock(int64 destination_id, bool exclusive);
 extern int64 *ond_destination_syncs(int64 destination_id, int *n);
 
 /* --- syncs --- */
-/* Of s what the user said, columns and hash_seed (sync_id is filled in); error 42710 when the name is taken. state_reason: for a paused one. */
+/*
+ * Of s what the user said, columns and hash_seed (sync_id is filled in); error 42710 when the name is taken. state_reason: for a paused
+ * one.
+ */
 extern void ond_sync_insert(OndSync *s, bool paused);
 /* Writes what the user said and columns; counts the version. */
 extern void ond_sync_update(const OndSync *s);

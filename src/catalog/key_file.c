@@ -1,8 +1,9 @@
 /*
  * key_file.c - reading and making the key file.
  *
- * The file holds 64 hex digits and is readable by the server's user alone; anything wider is refused, as ssh does. It is made under another name, synced and
- * then linked, so that no process ever sees half a key and of two that make it at once one wins. It is read at each use: nothing keeps the key.
+ * The file holds 64 hex digits and is readable by the server's user alone; anything wider is refused, as ssh does. It is made under
+ * another name, synced and then linked, so that no process ever sees half a key and of two that make it at once one wins. It is read at
+ * each use: nothing keeps the key.
  */
 #include "postgres.h"
 
@@ -28,8 +29,13 @@ static char *key_path(void) {
   return is_absolute_path(name) ? pstrdup(name) : psprintf("%s/%s", DataDir, name);
 }
 
+/* Only the file's own name is shown: where the server keeps its files is not for everybody. */
+static const char *shown(const char *path) {
+  return last_dir_separator(path) + 1;
+}
+
 static OndKeyResult bad(OndError *err, const char *path, const char *what, const char *hint) {
-  ond_error_set(err, "key file \"%s\" %s", path, what);
+  ond_error_set(err, "key file \"%s\" %s", shown(path), what);
   strlcpy(err->sqlstate, "28000", sizeof(err->sqlstate));
   ond_error_hint(err, "%s", hint);
   return OND_KEY_BAD;
@@ -68,8 +74,9 @@ static OndKeyResult read_open_file(int fd, const char *path, uint8 key[OND_KEY_B
     return bad(err, path, "is not a regular file", "Point ondatra.key_file to a file of 64 hex digits.");
   }
   if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return bad(err, path, "may be read by others than the server's user", "chmod 600 the file; if others may have read it, set all secrets again "
-                                                                          "under a new key.");
+    return bad(err, path, "may be read by others than the server's user",
+               "chmod 600 the file; if others may have read it, set all secrets again "
+               "under a new key.");
   }
   n = read(fd, text, sizeof(text));
   parsed = n >= 0 && parse_key(text, n, key);
@@ -89,7 +96,7 @@ OndKeyResult ond_key_read(uint8 key[OND_KEY_BYTES], OndError *err) {
     bool missing = errno == ENOENT;
 
     bad(err, path, missing ? "does not exist" : psprintf("cannot be opened: %s", strerror(errno)),
-        "Restore the file; without it, make one (openssl rand -hex 32, chmod 600) and set all secrets again.");
+        "Restore the file (ondatra.key_file); without it, make one (openssl rand -hex 32, chmod 600) and set all secrets again.");
     return missing ? OND_KEY_MISSING : OND_KEY_BAD;
   }
   result = read_open_file(fd, path, key, err);
@@ -99,7 +106,7 @@ OndKeyResult ond_key_read(uint8 key[OND_KEY_BYTES], OndError *err) {
 
 static void refuse_file(const char *verb, const char *path) pg_attribute_noreturn();
 static void refuse_file(const char *verb, const char *path) {
-  ereport(ERROR, (errcode_for_file_access(), errmsg("could not %s key file \"%s\": %m", verb, path),
+  ereport(ERROR, (errcode_for_file_access(), errmsg("could not %s key file \"%s\": %m", verb, shown(path)),
                   errhint("Set ondatra.key_file to a place where the server's user may write.")));
 }
 

@@ -5,8 +5,8 @@
  *   active    has run; its schedule is live            error     stopped by itself, state_reason says why
  *                                                      archived  kept with its history, never runs
  *
- * transitions[] is the whole state machine: an event that it does not name for a state changes nothing (of runs and set_secret) or is refused (of people).
- * "active" for a sync that never ran is "created".
+ * transitions[] is the whole state machine: an event that it does not name for a state changes nothing (of runs and set_secret) or is
+ * refused (of people). "active" for a sync that never ran is "created".
  *
  * next_run_at is set here and nowhere else, together with the state: NULL unless the schedule is live.
  * Does not: run anything (worker/), decide whether a failure is fatal (engine/), wake the launcher (the callers, at their commit).
@@ -34,6 +34,7 @@ typedef struct Transition {
   Due due; /* of a sync with a schedule; CATCH_UP: at once when a due time has passed since the last run */
 } Transition;
 
+/* clang-format off */
 static const Transition transitions[] = {
     {OND_SYNC_CREATED, OND_EVENT_PAUSE, OND_SYNC_PAUSED, DUE_NEVER},
     {OND_SYNC_CREATED, OND_EVENT_ARCHIVE, OND_SYNC_ARCHIVED, DUE_NEVER},
@@ -54,6 +55,7 @@ static const Transition transitions[] = {
     {OND_SYNC_ERROR, OND_EVENT_CREDENTIAL, OND_SYNC_ACTIVE, DUE_NOW},
     {OND_SYNC_ARCHIVED, OND_EVENT_RESTORE, OND_SYNC_PAUSED, DUE_NEVER},
 };
+/* clang-format on */
 
 /* What the events of people ask for: there already means that nothing is to do. */
 static const struct {
@@ -87,9 +89,10 @@ static const Transition *find_transition(OndSyncState from, OndSyncEvent event) 
 }
 
 static bool read_place(int64 sync_id, Place *place) {
-  const char *sql = "SELECT s.name, s.state, s.state_reason, s.schedule, s.anchor, s.last_run_id IS NOT NULL, s.failures, "
-                    "(SELECT coalesce(r.started_at, r.queued_at) FROM ondatra.all_runs r WHERE r.run_id OPERATOR(pg_catalog.=) s.last_run_id) "
-                    "FROM ondatra.all_syncs s WHERE s.sync_id OPERATOR(pg_catalog.=) $1 FOR UPDATE OF s";
+  const char *sql =
+      "SELECT s.name, s.state, s.state_reason, s.schedule, s.anchor, s.last_run_id IS NOT NULL, s.failures, "
+      "(SELECT coalesce(r.started_at, r.queued_at) FROM ondatra.all_runs r WHERE r.run_id OPERATOR(pg_catalog.=) s.last_run_id) "
+      "FROM ondatra.all_syncs s WHERE s.sync_id OPERATOR(pg_catalog.=) $1 FOR UPDATE OF s";
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(sync_id)};
   MemoryContext caller = CurrentMemoryContext;
@@ -242,7 +245,7 @@ bool ond_sync_run_finished(const OndSync *sync, int64 run_id, bool failed, bool 
   }
   place.ever_ran = true;
   place.failures = failed ? place.failures + 1 : 0;
-  t = find_transition(place.state, !failed                                                        ? OND_EVENT_RUN_GOOD
+  t = find_transition(place.state, !failed                                                ? OND_EVENT_RUN_GOOD
                                    : fatal || place.failures >= sync->options.error_after ? OND_EVENT_RUN_STOP
                                                                                           : OND_EVENT_RUN_DONE);
   moved = t != NULL && t->to != place.state;

@@ -1,8 +1,8 @@
 /*
  * options.c - `options` of a sync: one table of what there is, with kinds and ranges.
  *
- * An unknown member, a wrong type and a value out of range are errors 22023 whose hint says what is valid. What depends on the model (does the cursor column
- * exist?) is checked by the engine.
+ * An unknown member, a wrong type and a value out of range are errors 22023 whose hint says what is valid. What depends on the model
+ * (does the cursor column exist?) is checked by the engine.
  *
  * Durations are texts ('30 seconds', '500ms'); the two time-outs may also be numbers, milliseconds like the server's settings of that kind.
  */
@@ -24,9 +24,9 @@
 
 typedef enum Kind {
   KIND_INT,
-  KIND_WAIT,        /* duration, microseconds, 0 allowed */
-  KIND_EVERY,       /* duration, microseconds, more than 0 */
-  KIND_TIMEOUT,     /* duration or milliseconds; 0: none */
+  KIND_WAIT,    /* duration, microseconds, 0 allowed */
+  KIND_EVERY,   /* duration, microseconds, more than 0 */
+  KIND_TIMEOUT, /* duration or milliseconds; 0: none */
   KIND_TEXT,
   KIND_TEXT_NUMBER, /* text or number, kept as text */
   KIND_RATE,
@@ -83,11 +83,11 @@ static void refuse_unknown(const char *name) {
 /* A scalar as its text; an array or object as its JSON. */
 static char *value_text(const JsonbValue *v) {
   switch (v->type) {
-    case jbvString: return pnstrdup(v->val.string.val, v->val.string.len);
-    case jbvNumeric: return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
-    case jbvBool: return pstrdup(v->val.boolean ? "true" : "false");
-    case jbvBinary: return JsonbToCString(NULL, v->val.binary.data, v->val.binary.len);
-    default: return pstrdup("null");
+  case jbvString: return pnstrdup(v->val.string.val, v->val.string.len);
+  case jbvNumeric: return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
+  case jbvBool: return pstrdup(v->val.boolean ? "true" : "false");
+  case jbvBinary: return JsonbToCString(NULL, v->val.binary.data, v->val.binary.len);
+  default: return pstrdup("null");
   }
 }
 
@@ -95,8 +95,8 @@ static void refuse_value(const Option *o, const JsonbValue *v, const char *hint)
 static void refuse_value(const Option *o, const JsonbValue *v, const char *hint) {
   const char *quote = v->type == jbvString ? "\"" : "";
 
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\": %s%s%s", o->name, quote, value_text(v), quote),
-                  errhint("%s", hint)));
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                  errmsg("invalid value for option \"%s\": %s%s%s", o->name, quote, value_text(v), quote), errhint("%s", hint)));
 }
 
 static int read_int(const Option *o, const JsonbValue *v) {
@@ -217,21 +217,21 @@ static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndS
   char *field = (char *)out + o->offset;
 
   switch (o->kind) {
-    case KIND_INT: *(int *)field = read_int(o, v); break;
-    case KIND_WAIT:
-    case KIND_EVERY: *(int64 *)field = read_wait(o, v); break;
-    case KIND_TIMEOUT: *(int *)field = read_timeout_ms(o, v); break;
-    case KIND_TEXT:
-    case KIND_TEXT_NUMBER: *(char **)field = read_text(o, v); break;
-    case KIND_RATE: read_rate(o, v, (OndRateGroup *)field); break;
-    case KIND_ON_LEAVE: read_on_leave(o, v, mode, out); break;
-    case KIND_ON_UNKNOWN:
-      if (!is_word(v, "hold") && !is_word(v, "resend")) {
-        refuse_value(o, v, "Use resend or hold.");
-      }
-      out->on_unknown_given = true;
-      out->on_unknown_hold = is_word(v, "hold");
-      break;
+  case KIND_INT: *(int *)field = read_int(o, v); break;
+  case KIND_WAIT:
+  case KIND_EVERY: *(int64 *)field = read_wait(o, v); break;
+  case KIND_TIMEOUT: *(int *)field = read_timeout_ms(o, v); break;
+  case KIND_TEXT:
+  case KIND_TEXT_NUMBER: *(char **)field = read_text(o, v); break;
+  case KIND_RATE: read_rate(o, v, (OndRateGroup *)field); break;
+  case KIND_ON_LEAVE: read_on_leave(o, v, mode, out); break;
+  case KIND_ON_UNKNOWN:
+    if (!is_word(v, "hold") && !is_word(v, "resend")) {
+      refuse_value(o, v, "Use resend or hold.");
+    }
+    out->on_unknown_given = true;
+    out->on_unknown_hold = is_word(v, "hold");
+    break;
   }
 }
 
@@ -255,8 +255,9 @@ static void check_together(OndMode mode, const OndSyncOptions *out) {
                     errhint("Name the column that tells what is new, such as {\"cursor_column\": \"updated_at\"}.")));
   }
   if (out->cursor_column != NULL && mode == OND_MODE_REPLACE) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"cursor_column\" does not go with mode replace"),
-                    errdetail("Mode replace sends the whole model in every run."), errhint("Remove the option, or use mode upsert or append.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"cursor_column\" does not go with mode replace"),
+             errdetail("Mode replace sends the whole model in every run."), errhint("Remove the option, or use mode upsert or append.")));
   }
 }
 

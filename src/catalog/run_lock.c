@@ -1,12 +1,12 @@
 /*
  * run_lock.c - the run lock: one run or one edit of a sync at a time.
  *
- * A heavyweight lock whose tag is (this database, ondatra.all_syncs, sync_id). Runs hold it for the session, so that it spans their transactions and
- * dies with their process; edits hold it for the transaction. Unlike an advisory lock it can neither be taken nor released by SQL of users
- * (pg_advisory_unlock_all and a squatted key do not touch it).
+ * A heavyweight lock whose tag is (this database, ondatra.all_syncs, sync_id). Runs hold it for the session, so that it spans their
+ * transactions and dies with their process; edits hold it for the transaction. Unlike an advisory lock it can neither be taken nor
+ * released by SQL of users (pg_advisory_unlock_all and a squatted key do not touch it).
  *
- * Runs never wait for it. Edits refuse while a run has it and wait for each other: for a second by trying again, so that a run which has just begun and
- * has not shown its row yet is still named, then in the lock manager's queue, where deadlocks between two edits are found.
+ * Runs never wait for it. Edits refuse while a run has it and wait for each other: for a second by trying again, so that a run which has
+ * just begun and has not shown its row yet is still named, then in the lock manager's queue, where deadlocks between two edits are found.
  *
  * Does not: cancel runs (drop_sync in api/ does, before it takes the lock).
  */

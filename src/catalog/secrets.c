@@ -1,10 +1,11 @@
 /*
  * secrets.c - rows of all_secrets, and references resolved.
  *
- * A secret belongs to a role; a reference resolves to the secrets of the destination's owner and of nobody else. The value is encrypted (crypt.c) before
- * it becomes an argument of our SQL, so it reaches neither WAL nor a log line nor an error's context in the clear; it is decrypted in workers and in
- * test_destination only. Environment variables and files are read only as the superuser's lists (ondatra.secret_env, ondatra.secret_dir) name them,
- * entry by entry with role and host: "CRM_TOKEN=app@crm.example.com"; * stands for any role or host, a directory for the files below it.
+ * A secret belongs to a role; a reference resolves to the secrets of the destination's owner and of nobody else. The value is encrypted
+ * (crypt.c) before it becomes an argument of our SQL, so it reaches neither WAL nor a log line nor an error's context in the clear; it is
+ * decrypted in workers and in test_destination only. Environment variables and files are read only as the superuser's lists
+ * (ondatra.secret_env, ondatra.secret_dir) name them, entry by entry with role and host: "CRM_TOKEN=app@crm.example.com"; * stands for
+ * any role or host, a directory for the files below it.
  */
 #include "postgres.h"
 
@@ -44,8 +45,9 @@ static uint64 run_for(int expect, const char *sql, Oid owner, const char *name) 
 #define OF_NAME  "AND name OPERATOR(pg_catalog.=) $2"
 
 void ond_secret_set(Oid owner, const char *name, const char *value, size_t n) {
-  const char *sql = "INSERT INTO ondatra.all_secrets (owner, name, value) VALUES ($1::oid::regrole, $2, $3) ON CONFLICT (owner, name) DO UPDATE "
-                    "SET value = excluded.value, updated_at = pg_catalog.now()";
+  const char *sql =
+      "INSERT INTO ondatra.all_secrets (owner, name, value) VALUES ($1::oid::regrole, $2, $3) ON CONFLICT (owner, name) DO UPDATE "
+      "SET value = excluded.value, updated_at = pg_catalog.now()";
   Oid types[] = {OIDOID, TEXTOID, BYTEAOID};
   MemoryContext caller = CurrentMemoryContext;
   Datum values[3];
@@ -76,14 +78,15 @@ bool ond_secret_exists(Oid owner, const char *name) {
 }
 
 /* Destinations of $1 whose auth refers to secret $2, as d. */
-#define REFERRING                                                                                                                         \
-  "ondatra.all_destinations d WHERE d.owner OPERATOR(pg_catalog.=) $1::oid AND pg_catalog.jsonb_path_exists(d.auth::jsonb, "            \
+#define REFERRING                                                                                                                          \
+  "ondatra.all_destinations d WHERE d.owner OPERATOR(pg_catalog.=) $1::oid AND pg_catalog.jsonb_path_exists(d.auth::jsonb, "               \
   "'$.**.secret ? (@ == $name)', pg_catalog.jsonb_build_object('name', $2)) "
 
 int ond_secret_release(Oid owner, const char *name) {
-  const char *sql = "SELECT s.sync_id FROM ondatra.all_syncs s JOIN ondatra.all_runs r ON r.run_id OPERATOR(pg_catalog.=) s.last_run_id WHERE "
-                    "s.state OPERATOR(pg_catalog.=) 'error' AND pg_catalog.starts_with(r.error_code, '28') AND s.destination_id "
-                    "OPERATOR(pg_catalog.=) ANY (SELECT d.destination_id FROM " REFERRING ") ORDER BY s.sync_id";
+  const char *sql =
+      "SELECT s.sync_id FROM ondatra.all_syncs s JOIN ondatra.all_runs r ON r.run_id OPERATOR(pg_catalog.=) s.last_run_id WHERE "
+      "s.state OPERATOR(pg_catalog.=) 'error' AND pg_catalog.starts_with(r.error_code, '28') AND s.destination_id "
+      "OPERATOR(pg_catalog.=) ANY (SELECT d.destination_id FROM " REFERRING ") ORDER BY s.sync_id";
   MemoryContext caller = CurrentMemoryContext;
   int n = (int)run_for(SPI_OK_SELECT, sql, owner, name);
   int64 *ids = palloc(sizeof(int64) * Max(n, 1));
@@ -215,11 +218,13 @@ static bool resolve_env(OndCredential *item, Oid owner, const char *host, OndErr
 
   if (!list_allows(ond_setting_secret_env, same_name, item->ref, owner, host)) {
     return refuse(err, "A superuser can allow it in ondatra.secret_env, or use ondatra.set_secret() instead.",
-                  "environment variable \"%s\" may not be used by role \"%s\" for host \"%s\"", item->ref, GetUserNameFromId(owner, false), host);
+                  "environment variable \"%s\" may not be used by role \"%s\" for host \"%s\"", item->ref, GetUserNameFromId(owner, false),
+                  host);
   }
   value = getenv(item->ref);
   if (value == NULL) {
-    return refuse(err, "It must be in the environment that the server is started with.", "environment variable \"%s\" is not set", item->ref);
+    return refuse(err, "It must be in the environment that the server is started with.", "environment variable \"%s\" is not set",
+                  item->ref);
   }
   item->value = ond_strdup(value);
   return true;
@@ -263,8 +268,8 @@ static bool resolve_file(OndCredential *item, Oid owner, const char *host, OndEr
                   "file \"%s\" may not be used by role \"%s\" for host \"%s\"", item->ref, GetUserNameFromId(owner, false), host);
   }
   if (!read_file(path, item)) {
-    return refuse(err, "The server's user must be able to read it, and it must hold the secret alone.", "file \"%s\" cannot be used: %s", item->ref,
-                  errno != 0 ? strerror(errno) : "it is too long or not text");
+    return refuse(err, "The server's user must be able to read it, and it must hold the secret alone.", "file \"%s\" cannot be used: %s",
+                  item->ref, errno != 0 ? strerror(errno) : "it is too long or not text");
   }
   return true;
 }
@@ -278,10 +283,10 @@ bool ond_secrets_resolve(OndAuth *auth, Oid owner, const char *host, OndError *e
       continue;
     }
     switch (item->source) {
-      case OND_CREDENTIAL_LITERAL: item->value = ond_strdup(item->ref); break;
-      case OND_CREDENTIAL_SECRET: ok = resolve_secret(item, owner, err); break;
-      case OND_CREDENTIAL_ENV: ok = resolve_env(item, owner, host, err); break;
-      case OND_CREDENTIAL_FILE: ok = resolve_file(item, owner, host, err); break;
+    case OND_CREDENTIAL_LITERAL: item->value = ond_strdup(item->ref); break;
+    case OND_CREDENTIAL_SECRET: ok = resolve_secret(item, owner, err); break;
+    case OND_CREDENTIAL_ENV: ok = resolve_env(item, owner, host, err); break;
+    case OND_CREDENTIAL_FILE: ok = resolve_file(item, owner, host, err); break;
     }
     if (!ok) {
       return false;

@@ -72,9 +72,9 @@ void ond_name_check(const char *kind, const char *name) {
 }
 
 /* Columns in the order of fill_*(). */
-#define SYNC_SELECT                                                                                                                       \
-  "SELECT sync_id, name, owner, model, model_search_path, destination_id, object, key, mode, mapping::text, schedule, options::text, "  \
-  "version, columns::text, hash_seed, hash_format, state, state_reason, anchor, failures, resend, cursor_value, cursor_seen, "          \
+#define SYNC_SELECT                                                                                                                        \
+  "SELECT sync_id, name, owner, model, model_search_path, destination_id, object, key, mode, mapping::text, schedule, options::text, "     \
+  "version, columns::text, hash_seed, hash_format, state, state_reason, anchor, failures, resend, cursor_value, cursor_seen, "             \
   "cursor_seen_at, full_pass_at FROM ondatra.all_syncs WHERE "
 
 static void fill_key(OndSync *s, int column, MemoryContext context) {

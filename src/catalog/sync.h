@@ -100,8 +100,8 @@ extern void ond_run_unlock_session(int64 sync_id);
 /* After an abort, which gives up session locks too: takes it again, inside a transaction. False: an edit was faster. */
 extern bool ond_run_lock_regain(void);
 /*
- * For edits, inside "ours", till the end of the transaction: an error 55006 that names the run and cancel_run when a run holds it; another edit is
- * waited for. Load the sync again afterwards: it may have changed, or be gone.
+ * For edits, inside "ours", till the end of the transaction: an error 55006 that names the run and cancel_run when a run holds it;
+ * another edit is waited for. Load the sync again afterwards: it may have changed, or be gone.
  */
 extern void ond_run_lock_edit(const OndSync *sync);
 /* Likewise, but never waits: false when somebody else has it. */
@@ -122,8 +122,8 @@ typedef enum OndSyncEvent {
 } OndSyncEvent;
 
 /*
- * Applies an event of people or of set_secret: row (with next_run_at), NOTIFY. reason may be NULL. False: nothing to do, it was so already. An impossible
- * one is an error 55000 that says why. Inside "ours"; the caller calls ond_wake_at_commit() when it returns true.
+ * Applies an event of people or of set_secret: row (with next_run_at), NOTIFY. reason may be NULL. False: nothing to do, it was so
+ * already. An impossible one is an error 55000 that says why. Inside "ours"; the caller calls ond_wake_at_commit() when it returns true.
  */
 extern bool ond_sync_event(int64 sync_id, OndSyncEvent event, const char *reason);
 
@@ -131,13 +131,16 @@ extern bool ond_sync_event(int64 sync_id, OndSyncEvent event, const char *reason
 extern void ond_sync_reschedule(int64 sync_id);
 
 /*
- * After a run: last_run_id, failures, next_run_at (first due time after now, anchored), state created -> active, error when failures reached
- * error_after or `fatal`; a good end also ends state error. Called in the run's last transaction. True when the state changed: then
- * ond_notify_state() in a transaction after it.
+ * After a run: last_run_id, failures, next_run_at (first due time after now, anchored), state created -> active, error when failures
+ * reached error_after or `fatal`; a good end also ends state error. Called in the run's last transaction. True when the state changed:
+ * then ond_notify_state() in a transaction after it.
  */
 extern bool ond_sync_run_finished(const OndSync *sync, int64 run_id, bool failed, bool fatal, const char *reason);
 
-/* NOTIFY ondatra with ids and status only. Runs call them in a transaction of its own: a full notification queue must not cost them their records. */
+/*
+ * NOTIFY ondatra with ids and status only. Runs call them in a transaction of its own: a full notification queue must not cost them their
+ * records.
+ */
 extern void ond_notify_state(int64 sync_id);
 extern void ond_notify_run(int64 run_id, int64 sync_id, const char *status);
 

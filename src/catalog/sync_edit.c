@@ -1,8 +1,9 @@
 /*
  * sync_edit.c - rows of all_syncs and what belongs to them: writing.
  *
- * There are no foreign keys: what belongs to a sync (requests, failed rows, send windows, unfinished runs, the state table) is dealt with here. Edits of a sync
- * that exists hold its run lock, so no run of it is going on. Does not: make or drop state tables (engine/model.h), move states (lifecycle.c).
+ * There are no foreign keys: what belongs to a sync (requests, failed rows, send windows, unfinished runs, the state table) is dealt with
+ * here. Edits of a sync that exists hold its run lock, so no run of it is going on. Does not: make or drop state tables (engine/model.h),
+ * move states (lifecycle.c).
  */
 #include "postgres.h"
 
@@ -78,9 +79,10 @@ void ond_sync_insert(OndSync *s, bool paused) {
 }
 
 void ond_sync_update(const OndSync *s) {
-  const char *sql = "UPDATE ondatra.all_syncs SET model = $2, model_search_path = $3, destination_id = $4, object = $5, key = $6, mode = $7, "
-                    "mapping = $8::json, schedule = $9, options = $10::jsonb, columns = $11::json, version = version "
-                    "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE sync_id OPERATOR(pg_catalog.=) $1";
+  const char *sql =
+      "UPDATE ondatra.all_syncs SET model = $2, model_search_path = $3, destination_id = $4, object = $5, key = $6, mode = $7, "
+      "mapping = $8::json, schedule = $9, options = $10::jsonb, columns = $11::json, version = version "
+      "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE sync_id OPERATOR(pg_catalog.=) $1";
   Oid types[1 + SAID] = {INT8OID};
   Datum values[1 + SAID];
   char nulls[1 + SAID + 1];
@@ -109,7 +111,8 @@ void ond_sync_delete(int64 sync_id) {
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_UPDATE,
-          "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_message = 'the sync was dropped' "
+          "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_message = 'the sync was "
+          "dropped' "
           "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }
@@ -118,9 +121,10 @@ bool ond_sync_has_delivered(int64 sync_id) {
   MemoryContext caller = CurrentMemoryContext;
   bool delivered;
 
-  ond_spi(SPI_OK_SELECT, psprintf("SELECT EXISTS (SELECT FROM ondatra.state_%lld) OR EXISTS (SELECT FROM ondatra.send_windows WHERE sync_id "
-                                   "OPERATOR(pg_catalog.=) %lld)",
-                                   (long long)sync_id, (long long)sync_id),
+  ond_spi(SPI_OK_SELECT,
+          psprintf("SELECT EXISTS (SELECT FROM ondatra.state_%lld) OR EXISTS (SELECT FROM ondatra.send_windows WHERE sync_id "
+                   "OPERATOR(pg_catalog.=) %lld)",
+                   (long long)sync_id, (long long)sync_id),
           0, NULL, NULL, NULL);
   delivered = ond_row_bool(1);
   MemoryContextSwitchTo(caller);
@@ -134,9 +138,10 @@ void ond_sync_forget(int64 sync_id) {
   MemoryContextSwitchTo(caller);
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
-  run_for(sync_id, SPI_OK_UPDATE,
-          "UPDATE ondatra.all_syncs SET cursor_value = NULL, cursor_seen = NULL, cursor_seen_at = NULL, full_pass_at = NULL, resend = false "
-          "WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(
+      sync_id, SPI_OK_UPDATE,
+      "UPDATE ondatra.all_syncs SET cursor_value = NULL, cursor_seen = NULL, cursor_seen_at = NULL, full_pass_at = NULL, resend = false "
+      "WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }
 
 void ond_sync_resend(int64 sync_id) {

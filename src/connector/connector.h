@@ -16,15 +16,25 @@
  *         "body": …, "batch": {"rows": 100, "bytes": 1000000, "row_bytes": 100000},
  *         "atomic": false,        -- a refused batch changed nothing
  *         "idempotent": true,     -- sending twice equals sending once; default true, for create false unless idempotency is set
- *         "idempotency": {"header": "Idempotency-Key"} | {"field": "/path/in/body"},   default: the header
+ *         "idempotency": {"header": "Idempotency-Key"} | {"field": "/member"} | {"item": "member"} | null,   default: the header;
+ *                                 -- field: a member of the body gets the request's key; item: a member of each "$each" item gets the row's
  *         "rate": "search",
  *         "fine": [404], "refused": [500], "retry": [409],
- *         "ok": {"path": "/ok", "equals": true}, "error": "/error",
- *         "result": {"rows": "/results", "match": "order" | {"key": "/properties/email"} | {"index": "/index"},
- *                    "ok": {"path": "/success", "equals": true}, "id": "/id", "error": "/message", "code": "/code",
- *                    "retry": ["RATE_LIMIT"], "created": {"path": "/new", "equals": true},
- *                    "remote": {"version": "/rev"},
- *                    "errors": {"rows": "/errors", "keys": "/context/id" | "index": "/index" | "key": "/id", "message": "/message", "code": "/category"}}}
+ *         "ok": CONDITION, "error": "/error",
+ *         "result": {"rows": "/results", "match": "order" | "map" | {"key": "/properties/email"} | {"index": "/index"},
+ *                    "ok": CONDITION, "id": "/id", "error": "/message", "code": "/code", "retry": ["RATE_LIMIT"],
+ *                    "created": CONDITION, "remote": {"version": "/rev"},
+ *                    "errors": {"rows": "/errors", "keys": "/context/id" | "index": "/index" | "key": "/id", "message": "/message", "code": "/category"}}
+ *                 | {"lines": true, …}                                        -- NDJSON, a record a line
+ *                 | {"counts": {"accepted": "/ptr" | ["/a", "/b"], "failed": …}}   -- numbers only: accepted rows are unconfirmed
+ *        }
+ *
+ *   CONDITION = {"path": "/ok", "equals": true} | {"path": …, "in": [200, 201]} | {"path": …, "absent": true}
+ *
+ * match and errors compare texts with the row's key. With "by" beside key, keys or {"map": true} they are compared with what that template
+ * makes of the row: {"key": "/id", "by": "{{remote_id}}"}. A composite key is an object of pointers: {"key": {"tenant": "/t", "id": "/i"}}.
+ * A parameter of "query" is a template, ["$each", template] (it repeats for every row) or {"join": ",", "each": template}.
+ * "key" of the object: "email", or {"field": "email", "fold": "lower"} where the API folds the case of keys. Bodies: see body.h.
  *
  * No operation given: POST <base_url>, one row's fields as the body.
  */
@@ -112,7 +122,7 @@ typedef struct OndRenderContext {
  * Renders the request for n rows (1..batch_rows) of one operation: URL (joined with the base URL, values encoded), headers, body,
  * timeouts, gzip. Credentials are not on it: ond_auth_apply() adds them. On failure false, err, and *bad_row = the row that cannot be
  * sent (missing value, unsafe path piece, a header value with control characters, a body that is larger than row_bytes), or -1 when the
- * body passes batch_bytes with n > 1: the caller halves the batch.
+ * body passes batch_bytes (or the URL its cap) with n > 1: the caller halves the batch. out is initialised here and empty on failure.
  */
 extern bool ond_connector_render(const OndConnector *c, const OndOperation *o, const OndRow *const *rows, int n,
                                  const OndRenderContext *context, OndHttpRequest *out, int *bad_row, OndError *err);

@@ -6,12 +6,15 @@
  * Lists (all singly linked, FIFO):
  *   staged    taken from next(), not in a durable window yet
  *   ready     in a durable window, not in a request
- *   waiting   requests between two tries, with not_before
+ *   waiting   requests between two tries, with not_before; by that time, or, when ordered, by their place in the order
  *   (in flight: known to the transport; only their number is kept here)
  *   resolved  tasks with an outcome that is not durable yet
  *
  * The window is as large as what can be sent in some hundred milliseconds: whoever crashes leaves little in doubt that was never sent.
- * It doubles when it was used up fast and halves when slow.
+ * It doubles when it was used up fast and halves when slow. What is taken from next() and not committed yet is held in memory: by bytes
+ * (window_bytes_max) and by rows, wherever it stands.
+ *
+ * Only take_rows() accepts: no other way a request can end says that the destination has a row.
  */
 #include <assert.h>
 #include <string.h>
@@ -22,6 +25,7 @@
 #define WINDOW_FAST_US 100000
 #define WINDOW_SLOW_US 400000
 #define POLL_MAX_US 50000
+#define HELD_WINDOWS 4       /* rows in memory, in windows of the largest size */
 
 typedef struct TaskList {
   OndTask *head, *tail;
@@ -37,6 +41,8 @@ typedef struct Delivery {
   OndRequest *waiting;
   int n_waiting;
   int in_flight;
+  int64_t held_rows;         /* taken from next() and not committed as resolved */
+  size_t held_bytes;
   bool drained;              /* next() had no more */
   OndOp current_op;          /* of the requests that may start */
   int window_no;
@@ -44,7 +50,8 @@ typedef struct Delivery {
   int64_t window_since;      /* when the last window was committed */
   int64_t resolved_since;    /* of the oldest in resolved */
   int64_t permit_at;         /* no permit before */
-  int64_t starved_since;     /* something was ready but had no permit since; 0: not */
+  bool starved;              /* something is ready but has no permit */
+  int64_t starved_since;
   int failures, auth_failures;
   OndStop stop;
   bool asked;                /* somebody wants it to end now: do not wait for answers */
@@ -141,11 +148,12 @@ static void request_free(OndRequest *r) {
   ond_free(r);
 }
 
+/* When ordered, what was under way is older than all that waits: it goes to the front, and nothing passes it. */
 static void request_wait(Delivery *d, OndRequest *r, int64_t not_before) {
   OndRequest **at = &d->waiting;
 
   r->not_before = not_before;
-  while (*at != NULL && (*at)->not_before <= not_before)
+  while (!d->policy->ordered && *at != NULL && (*at)->not_before <= not_before)
     at = &(*at)->next;
   r->next = *at;
   *at = r;
@@ -155,6 +163,18 @@ static void request_wait(Delivery *d, OndRequest *r, int64_t not_before) {
 static void request_resolve(Delivery *d, OndRequest *r, OndOutcome outcome) {
   for (int i = 0; i < r->n; i++)
     resolve(d, r->tasks[i], outcome);
+  request_free(r);
+}
+
+/* The run stops while these are under way: nothing has failed, but what may have arrived is in doubt. */
+static void interrupt(Delivery *d, OndTask *task) {
+  task->interrupted = true;
+  resolve(d, task, task->in_doubt ? OND_OUT_UNKNOWN : OND_OUT_NOT_SENT);
+}
+
+static void request_interrupt(Delivery *d, OndRequest *r) {
+  for (int i = 0; i < r->n; i++)
+    interrupt(d, r->tasks[i]);
   request_free(r);
 }
 
@@ -170,8 +190,9 @@ static void request_halve(Delivery *d, OndRequest *r, int attempt) {
   a->attempt = b->attempt = attempt;
   a->last_answer = b->last_answer = r->last_answer;
   request_free(r);
-  request_wait(d, a, now);
-  request_wait(d, b, now);
+  /* requests of one time leave in the order they came; when ordered, the last that comes is the first that leaves */
+  request_wait(d, d->policy->ordered ? b : a, now);
+  request_wait(d, d->policy->ordered ? a : b, now);
 }
 
 /* Takes tasks[bad] out of the request; false when none is left (the request is freed then). */
@@ -186,14 +207,15 @@ static bool request_drop(OndRequest *r, int bad) {
 
 /* --- answers ---------------------------------------------------------------------------------------------- */
 
-static OndOutcome outcome_of(OndAnswer answer) {
+/* How a request ends whose last try got this answer. */
+static OndOutcome outcome_of(OndAnswer answer, int http_status) {
   switch (answer) {
-    case OND_ANSWER_READ: return OND_OUT_ACCEPTED;
     case OND_ANSWER_REFUSED: return OND_OUT_REJECTED;
     case OND_ANSWER_THROTTLED: return OND_OUT_THROTTLED;
     case OND_ANSWER_AUTH: return OND_OUT_AUTH;
     case OND_ANSWER_UNAVAILABLE: return OND_OUT_UNAVAILABLE;
-    case OND_ANSWER_IN_DOUBT: break;
+    case OND_ANSWER_IN_DOUBT: return http_status >= 500 ? OND_OUT_UNAVAILABLE : OND_OUT_UNKNOWN;
+    case OND_ANSWER_READ: break; /* its rows have outcomes of their own */
   }
   return OND_OUT_UNKNOWN;
 }
@@ -215,20 +237,36 @@ static void note_health(Delivery *d, OndAnswer answer) {
     d->stop = OND_STOP_AUTH;
 }
 
-/* Doubt is sticky over the tries of a run; only a definite answer about the content ends it. */
-static void note_doubt(OndRequest *r, OndAnswer answer) {
+/* What a try without outcomes of single rows tells about them. Doubt is sticky over the tries of a run; only a definite answer about the content ends it. */
+static void note_answer(OndRequest *r, const OndReply *reply) {
+  r->last_answer = reply->answer;
   for (int i = 0; i < r->n; i++) {
-    if (answer == OND_ANSWER_IN_DOUBT)
-      r->tasks[i]->in_doubt = true;
-    else if (answer == OND_ANSWER_REFUSED)
-      r->tasks[i]->in_doubt = false;
+    OndTask *task = r->tasks[i];
+
+    task->http_status = reply->http_status;
+    if (reply->answer == OND_ANSWER_IN_DOUBT)
+      task->in_doubt = true;
+    else if (reply->answer == OND_ANSWER_REFUSED)
+      task->in_doubt = false;
   }
+}
+
+/* The same for one row. "Not now" is definite about this try only: an earlier one may still have arrived. */
+static void note_row_doubt(OndTask *task) {
+  if (task->outcome == OND_OUT_UNKNOWN)
+    task->in_doubt = true;
+  else if (task->outcome == OND_OUT_ACCEPTED || task->outcome == OND_OUT_REJECTED)
+    task->in_doubt = false;
+}
+
+static int64_t next_try_at(Delivery *d, const OndRequest *r, const OndReply *reply) {
+  return d->io->clock(d->io->arg) + ond_backoff_us(&d->policy->retry, r->attempt, reply->retry_after_us, d->io->random(d->io->arg));
 }
 
 /*
  * Per-row outcomes were read by the engine. Rows worth another try (THROTTLED) go on in a request of their own; the others are resolved.
  */
-static void take_rows(Delivery *d, OndRequest *r) {
+static void take_rows(Delivery *d, OndRequest *r, const OndReply *reply) {
   OndRequest *again = NULL;
   int n_again = 0;
   bool retry = r->attempt < d->policy->retry.attempts && d->stop == OND_STOP_NONE;
@@ -245,77 +283,83 @@ static void take_rows(Delivery *d, OndRequest *r) {
   for (int i = 0; i < r->n; i++) {
     OndTask *task = r->tasks[i];
 
-    task->in_doubt = task->outcome == OND_OUT_UNKNOWN;
+    note_row_doubt(task);
     if (again != NULL && task->outcome == OND_OUT_THROTTLED)
       again->tasks[again->n++] = task;
     else
       resolve(d, task, task->outcome);
   }
   if (again != NULL)
-    request_wait(d, again,
-                 d->io->clock(d->io->arg) + ond_backoff_us(&d->policy->retry, r->attempt, -1, d->io->random(d->io->arg)));
+    request_wait(d, again, next_try_at(d, r, reply));
   request_free(r);
+}
+
+/* A refused batch is cut until the bad rows stand alone; when the run stops first, nobody knows which rows the refusal was about. */
+static void take_refusal(Delivery *d, OndRequest *r, const OndReply *reply) {
+  if (r->n == 1 || !reply->may_bisect || !op_policy(d, r->tasks[0]->op)->bisect)
+    request_resolve(d, r, OND_OUT_REJECTED);
+  else if (d->stop == OND_STOP_NONE)
+    request_halve(d, r, 0);
+  else
+    request_interrupt(d, r);
 }
 
 /* A failed try: another one, a cut, or the end of it. */
 static void take_failure(Delivery *d, OndRequest *r, const OndReply *reply) {
   const OndDeliveryOp *op = op_policy(d, r->tasks[0]->op);
   bool doubtful = reply->answer == OND_ANSWER_IN_DOUBT;
-  bool may_repeat = !doubtful || op->repeat_in_doubt;
+  bool may_repeat = (!doubtful || op->repeat_in_doubt) && d->stop == OND_STOP_NONE;
 
-  if (reply->answer == OND_ANSWER_REFUSED) {
-    if (reply->may_bisect && r->n > 1 && op->bisect && d->stop == OND_STOP_NONE)
-      request_halve(d, r, 0);
-    else
-      request_resolve(d, r, OND_OUT_REJECTED);
-    return;
-  }
-  if (d->stop == OND_STOP_NONE && ond_classify_retry(reply->answer) && may_repeat && r->attempt < d->policy->retry.attempts) {
-    int64_t delay = ond_backoff_us(&d->policy->retry, r->attempt, reply->retry_after_us, d->io->random(d->io->arg));
-
-    request_wait(d, r, d->io->clock(d->io->arg) + delay);
-    return;
-  }
+  if (may_repeat && ond_classify_retry(reply->answer) && r->attempt < d->policy->retry.attempts)
+    request_wait(d, r, next_try_at(d, r, reply));
   /* One poison row that makes the server fail must not take its batch along for ever: the halves get one try each. */
-  if (d->stop == OND_STOP_NONE && doubtful && may_repeat && reply->http_status >= 500 && r->n > 1 && op->bisect) {
+  else if (may_repeat && doubtful && reply->http_status >= 500 && r->n > 1 && op->bisect)
     request_halve(d, r, d->policy->retry.attempts - 1);
-    return;
-  }
-  request_resolve(d, r, doubtful && reply->http_status >= 500 ? OND_OUT_UNAVAILABLE : outcome_of(reply->answer));
+  else if (d->asked)
+    request_interrupt(d, r);
+  else
+    request_resolve(d, r, outcome_of(reply->answer, reply->http_status));
+}
+
+static void take_answer(Delivery *d, OndRequest *r, const OndReply *reply) {
+  d->in_flight--;
+  d->stats->in_flight = d->in_flight;
+  d->io->permit_done(d->io->arg);
+  r->wire = NULL;
+  note_health(d, reply->answer);
+  note_answer(r, reply);
+  if (reply->answer == OND_ANSWER_THROTTLED)
+    d->io->pause(d->io->arg, next_try_at(d, r, reply));
+  if (reply->answer == OND_ANSWER_READ)
+    take_rows(d, r, reply);
+  else if (reply->answer == OND_ANSWER_REFUSED)
+    take_refusal(d, r, reply);
+  else
+    take_failure(d, r, reply);
 }
 
 static void collect(Delivery *d) {
   OndReply reply;
   OndRequest *r;
 
-  while ((r = d->io->take(d->io->arg, &reply)) != NULL) {
-    d->in_flight--;
-    d->stats->in_flight = d->in_flight;
-    d->io->permit_done(d->io->arg);
-    r->wire = NULL;
-    r->last_answer = reply.answer;
-    for (int i = 0; i < r->n; i++)
-      r->tasks[i]->http_status = reply.http_status;
-    note_health(d, reply.answer);
-    note_doubt(r, reply.answer);
-    if (reply.answer == OND_ANSWER_THROTTLED)
-      d->io->pause(d->io->arg, d->io->clock(d->io->arg) +
-                                 ond_backoff_us(&d->policy->retry, r->attempt, reply.retry_after_us, d->io->random(d->io->arg)));
-    if (reply.answer == OND_ANSWER_READ)
-      take_rows(d, r);
-    else
-      take_failure(d, r, &reply);
-  }
+  while ((r = d->io->take(d->io->arg, &reply)) != NULL)
+    take_answer(d, r, &reply);
   if (d->stop == OND_STOP_NONE && d->stats->accepted == 0 && d->stats->refused >= d->policy->breaker_refusals)
     d->stop = OND_STOP_REFUSALS;
 }
 
 /* --- windows and acks ------------------------------------------------------------------------------------- */
 
-static int window_rows_min(const Delivery *d) {
-  int rows = op_policy(d, d->current_op)->batch_rows;
+/* One full request of the operation for each connection. */
+static int window_rows_min(const Delivery *d, OndOp op) {
+  int64_t rows = (int64_t)op_policy(d, op)->batch_rows * d->policy->concurrency;
 
-  return rows * d->policy->concurrency < d->policy->window_rows_max ? rows * d->policy->concurrency : d->policy->window_rows_max;
+  return rows < d->policy->window_rows_max ? (int)rows : d->policy->window_rows_max;
+}
+
+static bool may_hold_more(const Delivery *d) {
+  return d->held_rows == 0 ||
+         (d->held_bytes < d->policy->window_bytes_max && d->held_rows < (int64_t)HELD_WINDOWS * d->policy->window_rows_max);
 }
 
 static void refill(Delivery *d) {
@@ -324,24 +368,28 @@ static void refill(Delivery *d) {
   /* not while nothing could start anyway: what waits for a permit in a window would be in doubt after a crash */
   if (d->permit_at > d->io->clock(d->io->arg))
     return;
-  while (d->staged.n < d->window_rows && (d->staged.bytes + d->ready.bytes < d->policy->window_bytes_max || d->staged.n == 0)) {
+  while (d->staged.n < d->window_rows && may_hold_more(d)) {
     OndTask *task = d->io->next(d->io->arg);
 
     if (task == NULL) {
       d->drained = true;
       return;
     }
+    d->held_rows++;
+    d->held_bytes += task->bytes;
     push(&d->staged, task);
+    if (d->window_rows < window_rows_min(d, task->op))
+      d->window_rows = window_rows_min(d, task->op);
   }
 }
 
 static void adapt_window(Delivery *d) {
   int64_t now = d->io->clock(d->io->arg);
   int64_t used = now - d->window_since;
-  int least = window_rows_min(d);
+  int least = window_rows_min(d, d->staged.head->op);
 
-  if (d->window_no > 0 && used < WINDOW_FAST_US)
-    d->window_rows *= 2;
+  if (d->window_no > 1 && used < WINDOW_FAST_US)
+    d->window_rows = d->window_rows < d->policy->window_rows_max / 2 ? d->window_rows * 2 : d->policy->window_rows_max;
   else if (used > WINDOW_SLOW_US)
     d->window_rows /= 2;
   if (d->window_rows < least)
@@ -364,6 +412,8 @@ static void commit(Delivery *d) {
   ok = d->io->commit(d->io->arg, resolved, d->resolved.n, window, d->staged.n, d->window_no);
   ond_free(resolved);
   ond_free(window);
+  d->held_rows -= d->resolved.n;
+  d->held_bytes -= d->resolved.bytes;
   memset(&d->resolved, 0, sizeof(d->resolved));
   if (!ok) {
     d->stop = OND_STOP_COMMIT;
@@ -376,8 +426,8 @@ static void commit(Delivery *d) {
 }
 
 static bool commit_is_due(const Delivery *d) {
-  if (d->staged.n > 0 || d->resolved.n >= d->policy->ack_rows)
-    return true;
+  if (d->staged.n > 0 || d->resolved.n >= d->policy->ack_rows || d->resolved.bytes >= d->policy->window_bytes_max / 4)
+    return d->staged.n > 0 || d->resolved.n > 0;
   return d->resolved.n > 0 && d->io->clock(d->io->arg) - d->resolved_since >= d->policy->ack_us;
 }
 
@@ -422,6 +472,10 @@ static OndRequest *next_request(Delivery *d, int64_t now) {
   return batch_from_ready(d);
 }
 
+static bool has_slot(const Delivery *d) {
+  return d->in_flight < (d->policy->ordered ? 1 : d->policy->concurrency);
+}
+
 /* A batch that could be fuller waits for the next window unless there is none to come. */
 static bool worth_starting(const Delivery *d) {
   const OndDeliveryOp *op;
@@ -431,107 +485,116 @@ static bool worth_starting(const Delivery *d) {
   if (d->ready.n == 0)
     return false;
   op = op_policy(d, d->ready.head->op);
-  return d->drained || d->ready.n >= op->batch_rows || d->in_flight == 0 || d->ready.bytes >= d->policy->window_bytes_max / 2;
+  return d->drained || d->ready.n >= op->batch_rows || d->in_flight == 0 || !may_hold_more(d);
 }
 
+static void note_start(Delivery *d, OndRequest *r) {
+  int64_t wall = d->io->wall(d->io->arg);
+
+  r->attempt++;
+  d->in_flight++;
+  d->stats->in_flight = d->in_flight;
+  d->stats->requests++;
+  if (r->attempt > 1)
+    d->stats->retries++;
+  for (int i = 0; i < r->n; i++)
+    r->tasks[i]->sent_at = wall;
+}
+
+/* The transport could not take it: a try that never reached the server. */
+static void note_no_start(Delivery *d, OndRequest *r) {
+  static const OndReply reply = {OND_ANSWER_UNAVAILABLE, 0, -1, false};
+
+  r->attempt++;
+  note_health(d, reply.answer);
+  note_answer(r, &reply);
+  take_failure(d, r, &reply);
+}
+
+/* True: it is on the wire. False: nothing was sent, and the request is not the caller's any more. */
 static bool start(Delivery *d, OndRequest *r) {
   for (;;) {
-    int bad = -1;
+    int bad = 0;
 
     switch (d->io->start(d->io->arg, r, &bad)) {
-      case OND_START_OK:
-        r->attempt++;
-        d->in_flight++;
-        d->stats->in_flight = d->in_flight;
-        d->stats->requests++;
-        if (r->attempt > 1)
-          d->stats->retries++;
-        for (int i = 0; i < r->n; i++)
-          r->tasks[i]->sent_at = d->io->wall(d->io->arg);
-        return true;
-      case OND_START_BAD_ROW:
-        assert(bad >= 0 && bad < r->n);
-        resolve(d, r->tasks[bad], OND_OUT_INVALID);
-        if (!request_drop(r, bad))
-          return false;
-        break;
+      case OND_START_OK: note_start(d, r); return true;
+      case OND_START_FAILED: note_no_start(d, r); return false;
       case OND_START_TOO_LARGE:
-        assert(r->n > 1);
-        request_halve(d, r, r->attempt);
-        return false;
-      case OND_START_FAILED: {
-        OndReply reply = {OND_ANSWER_UNAVAILABLE, 0, -1, false};
-
-        r->attempt++;
-        note_health(d, reply.answer);
-        take_failure(d, r, &reply);
-        return false;
-      }
+        if (r->n > 1) {
+          request_halve(d, r, r->attempt);
+          return false;
+        }
+        bad = 0; /* a row that alone is too large */
+        break;
+      case OND_START_BAD_ROW: break;
     }
+    assert(bad >= 0 && bad < r->n);
+    resolve(d, r->tasks[bad], OND_OUT_INVALID);
+    if (!request_drop(r, bad))
+      return false;
   }
 }
 
-static void launch(Delivery *d) {
-  while (d->stop == OND_STOP_NONE && d->in_flight < d->policy->concurrency && worth_starting(d)) {
-    int64_t now = d->io->clock(d->io->arg);
-    OndRequest *r;
-    int64_t wait;
+/* Asks for a permit; false: there is none now, d->permit_at says when to ask again. */
+static bool get_permit(Delivery *d, OndOp op, int64_t now) {
+  int64_t wait = d->io->permit(d->io->arg, op);
 
-    if (d->permit_at > now)
-      return;
-    r = next_request(d, now);
-    if (r == NULL)
-      return;
-    wait = d->io->permit(d->io->arg, r->tasks[0]->op);
-    if (wait > 0) {
-      if (wait > d->policy->permit_wait_max_us)
-        d->stop = OND_STOP_RATE;
-      d->permit_at = now + wait;
-      if (d->starved_since == 0)
-        d->starved_since = now;
-      request_wait(d, r, now);
-      return;
+  if (wait > 0) {
+    if (wait > d->policy->permit_wait_max_us)
+      d->stop = OND_STOP_RATE;
+    d->permit_at = now + wait;
+    if (!d->starved) {
+      d->starved = true;
+      d->starved_since = now;
     }
-    if (d->starved_since != 0) {
-      d->stats->throttled_us += now - d->starved_since;
-      d->starved_since = 0;
-    }
-    if (!start(d, r))
-      d->io->permit_done(d->io->arg);
+    return false;
   }
+  if (d->starved) {
+    d->stats->throttled_us += now - d->starved_since;
+    d->starved = false;
+  }
+  return true;
+}
+
+/* A permit for which nothing was sent (a bad row, a batch to be cut) serves the next request: only what goes out counts. */
+static void launch(Delivery *d) {
+  OndOp permit = OND_OP_NONE;
+
+  while (d->stop == OND_STOP_NONE && has_slot(d) && worth_starting(d)) {
+    int64_t now = d->io->clock(d->io->arg);
+    OndRequest *r = permit == OND_OP_NONE && d->permit_at > now ? NULL : next_request(d, now);
+    OndOp op;
+
+    if (r == NULL)
+      break;
+    op = r->tasks[0]->op;
+    if (permit != OND_OP_NONE && permit != op) {
+      d->io->permit_done(d->io->arg);
+      permit = OND_OP_NONE;
+    }
+    if (permit == OND_OP_NONE && !get_permit(d, op, now)) {
+      request_wait(d, r, now);
+      break;
+    }
+    permit = start(d, r) ? OND_OP_NONE : op;
+  }
+  if (permit != OND_OP_NONE)
+    d->io->permit_done(d->io->arg);
 }
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
 
-/* A request that will not be tried again because the run stops: what was tried and failed has failed, what may have arrived is in doubt. */
+/* A request that will not be tried again because the run stops: what was tried and failed has failed, unless somebody else ended the run. */
 static void give_up(Delivery *d, OndRequest *r) {
-  for (int i = 0; i < r->n; i++) {
-    OndTask *task = r->tasks[i];
-
-    if (r->attempt == 0 || d->asked || d->stop == OND_STOP_RATE) {
-      task->interrupted = true;
-      resolve(d, task, task->in_doubt ? OND_OUT_UNKNOWN : OND_OUT_NOT_SENT);
-    } else if (r->last_answer == OND_ANSWER_IN_DOUBT && task->http_status >= 500)
-      resolve(d, task, OND_OUT_UNAVAILABLE);
-    else
-      resolve(d, task, task->in_doubt ? OND_OUT_UNKNOWN : outcome_of(r->last_answer));
-  }
-  request_free(r);
+  if (r->attempt == 0 || d->asked || d->stop == OND_STOP_RATE)
+    request_interrupt(d, r);
+  else
+    request_resolve(d, r, outcome_of(r->last_answer, r->tasks[0]->http_status));
 }
 
 static void wind_up(Delivery *d) {
-  while (d->staged.head != NULL) { /* in no window: as if never taken */
-    OndTask *task = pop(&d->staged);
-
-    task->interrupted = true;
-    resolve(d, task, OND_OUT_NOT_SENT);
-  }
-  while (d->ready.head != NULL) {
-    OndTask *task = pop(&d->ready);
-
-    task->interrupted = true;
-    resolve(d, task, OND_OUT_NOT_SENT);
-  }
+  while (d->ready.head != NULL)
+    interrupt(d, pop(&d->ready));
   while (d->waiting != NULL) {
     OndRequest *r = d->waiting;
 
@@ -540,20 +603,26 @@ static void wind_up(Delivery *d) {
     give_up(d, r);
   }
   if (d->asked && d->in_flight > 0) {
-    OndReply reply;
-    OndRequest *r;
-
     d->io->abandon(d->io->arg);
-    while ((r = d->io->take(d->io->arg, &reply)) != NULL) {
-      d->in_flight--;
-      d->io->permit_done(d->io->arg);
-      r->last_answer = reply.answer;
-      note_doubt(r, reply.answer);
-      if (reply.answer == OND_ANSWER_READ)
-        take_rows(d, r);
-      else
-        give_up(d, r);
-    }
+    collect(d);
+  }
+}
+
+/* After a commit that failed nothing is recorded any more: the next run finds the windows and folds them. */
+static void let_go(Delivery *d) {
+  OndReply reply;
+  OndRequest *r;
+
+  d->io->abandon(d->io->arg);
+  while ((r = d->io->take(d->io->arg, &reply)) != NULL) {
+    d->in_flight--;
+    d->io->permit_done(d->io->arg);
+    request_free(r);
+  }
+  d->stats->in_flight = d->in_flight;
+  while ((r = d->waiting) != NULL) {
+    d->waiting = r->next;
+    request_free(r);
   }
 }
 
@@ -566,10 +635,10 @@ static int64_t poll_time(const Delivery *d) {
   int64_t now = d->io->clock(d->io->arg);
   int64_t due = now + POLL_MAX_US;
 
-  if (d->in_flight < d->policy->concurrency) {
+  if (has_slot(d)) {
     if (d->waiting != NULL)
       due = earlier(due, d->waiting->not_before > d->permit_at ? d->waiting->not_before : d->permit_at);
-    else if (d->permit_at > now)
+    if (d->permit_at > now)
       due = earlier(due, d->permit_at);
   }
   if (d->resolved.n > 0)
@@ -589,7 +658,7 @@ static void ask_stop(Delivery *d) {
 }
 
 static bool all_done(const Delivery *d) {
-  return d->drained && d->staged.n == 0 && d->ready.n == 0 && d->n_waiting == 0 && d->in_flight == 0;
+  return (d->drained || d->stop != OND_STOP_NONE) && d->ready.n == 0 && d->n_waiting == 0 && d->in_flight == 0;
 }
 
 OndStop ond_deliver(const OndDeliveryIo *io, const OndDeliveryPolicy *policy, OndDeliveryStats *stats) {
@@ -600,10 +669,10 @@ OndStop ond_deliver(const OndDeliveryIo *io, const OndDeliveryPolicy *policy, On
   d.policy = policy;
   d.stats = stats;
   d.current_op = OND_OP_DELETE;
-  d.window_rows = window_rows_min(&d);
+  d.window_rows = 1;
   for (;;) {
     ask_stop(&d);
-    if (d.stop != OND_STOP_NONE && d.stop != OND_STOP_COMMIT)
+    if (d.stop != OND_STOP_NONE)
       wind_up(&d);
     refill(&d);
     if (commit_is_due(&d))
@@ -611,16 +680,16 @@ OndStop ond_deliver(const OndDeliveryIo *io, const OndDeliveryPolicy *policy, On
     if (d.stop == OND_STOP_COMMIT)
       break;
     launch(&d);
-    if (all_done(&d) || (d.stop != OND_STOP_NONE && d.in_flight == 0 && d.n_waiting == 0 && d.ready.n == 0))
+    if (all_done(&d))
       break;
     io->poll(io->arg, poll_time(&d));
     collect(&d);
   }
-  if (d.stop == OND_STOP_COMMIT)
-    io->abandon(io->arg);
-  else if (d.resolved.n > 0)
+  if (d.stop != OND_STOP_COMMIT && d.resolved.n > 0)
     commit(&d);
-  if (d.starved_since != 0)
+  if (d.stop == OND_STOP_COMMIT)
+    let_go(&d);
+  if (d.starved)
     stats->throttled_us += io->clock(io->arg) - d.starved_since;
   return d.stop;
 }

@@ -12,7 +12,12 @@
 #include "http/http.h"
 
 typedef enum OndAuthType { OND_AUTH_NONE, OND_AUTH_BEARER, OND_AUTH_BASIC, OND_AUTH_HEADER, OND_AUTH_QUERY } OndAuthType;
-typedef enum OndCredentialSource { OND_CREDENTIAL_LITERAL, OND_CREDENTIAL_SECRET, OND_CREDENTIAL_ENV, OND_CREDENTIAL_FILE } OndCredentialSource;
+typedef enum OndCredentialSource {
+  OND_CREDENTIAL_LITERAL,
+  OND_CREDENTIAL_SECRET,
+  OND_CREDENTIAL_ENV,
+  OND_CREDENTIAL_FILE
+} OndCredentialSource;
 
 typedef struct OndCredential {
   char *name;                  /* "token", "username", "password"; header or parameter name for HEADER and QUERY */
@@ -29,9 +34,12 @@ typedef struct OndAuth {
 } OndAuth;
 
 extern void ond_auth_free(OndAuth *a);    /* wipes values; contents and a; NULL is fine */
-/* Puts the credentials on the request: headers or query parameters. All values must be resolved: a missing one is an error, never a bare request. */
+/*
+ * Puts the credentials on the request: headers or query parameters, in place of those of the same name. All values must be resolved: a
+ * missing one is an error, never a bare request.
+ */
 extern bool ond_auth_apply(const OndAuth *a, OndHttpRequest *r, OndError *err);
-/* Replaces every occurrence of a secret value (4 bytes and longer; also its URL-encoded, base64 and JSON-escaped form) in place by "***". */
+/* Replaces each secret value (4 bytes and longer; also in its URL-encoded, base64 and JSON-escaped forms) in place by "***". */
 extern void ond_auth_scrub(const OndAuth *a, OndBuf *text);
 /* A header name that carries credentials (Authorization, Cookie, those of the auth): shown as "***" in previews. */
 extern bool ond_auth_is_credential_header(const OndAuth *a, const char *name);

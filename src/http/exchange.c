@@ -13,8 +13,9 @@
  * of the answer, when an HTTP/2 server refuses the stream (GOAWAY included) or asks for HTTP/1.1 (Curl_retry_request() in 7.88,
  * 8.14 and 8.22). The server may have acted on the first one. PREREQFUNCTION comes before the repetition too: it lets it pass
  * only where nothing of the first try was written, else the transfer ends as NO_ANSWER. A stream that the server refused for
- * certain is not told apart from a lost connection: libcurl does not say which it was. MAXAGE_CONN keeps the first case rare: a
- * connection is not reused after an idle time at which common servers close theirs.
+ * certain is not told apart from a lost connection: libcurl does not say which it was; where a doubt is expensive, http2 = false
+ * avoids it. Two things keep the first case rare: libcurl looks whether an idle connection is still open before it reuses it (8.22:
+ * at most once a second), and MAXAGE_CONN ends reuse before the idle time after which common servers close theirs.
  *
  * Callbacks run inside libcurl frames: they copy into capped buffers, return codes, never raise and never call an allocator that
  * does. Nothing here may include postgres.h.

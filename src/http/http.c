@@ -158,6 +158,8 @@ OndHttp *ond_http_create(const OndHttpOptions *o, OndError *err) {
   }
   h = ond_calloc(sizeof(*h));
   h->options = *o;
+  /* A libcurl without HTTP/2 speaks HTTP/1.1 to everybody, as to a server that does not agree on HTTP/2. */
+  h->options.http2 = o->http2 && (curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_HTTP2);
   h->multi = curl_multi_init();
   if (!h->multi || !set_up_multi(h->multi, o)) {
     ond_error_set(err, "could not set up the HTTP client");

@@ -8,8 +8,9 @@
  * meaning of answers (core/deliver, connector/).
  *
  * Rules (each has a test in test/unit): http and https only; no redirects followed; no proxy or netrc from the environment; TLS always
- * verified; every resolved address passes the address policy before a socket is opened; decoded response size capped;
- * CR, LF, NUL never in header names or values; asynchronous DNS required; signals blocked around calls that may start a thread.
+ * verified; a request is written at most once per ond_http_start; every resolved address passes the address policy before a socket
+ * is opened; decoded response size capped; CR, LF, NUL never in header names or values; asynchronous DNS required; signals blocked
+ * around calls that may start a thread.
  */
 #ifndef OND_HTTP_HTTP_H
 #define OND_HTTP_HTTP_H
@@ -26,7 +27,7 @@ typedef struct OndHttp OndHttp;
 typedef struct OndHttpOptions {
   int connections_max;            /* open sockets at once, idle ones included */
   size_t response_bytes_max;      /* decoded body; headers are capped at 64 kB besides */
-  bool http2;                     /* offer HTTP/2 by ALPN; default true */
+  bool http2;                     /* offer HTTP/2 by ALPN; default true. Streams that a server refuses (GOAWAY) count as NO_ANSWER */
   char ca_file[1024];             /* empty: the system's store */
   OndAddressPolicy addresses;
   /* Accounting of file descriptors: called before a socket is opened and after one is closed; may be NULL. acquire false: no socket. */
@@ -83,7 +84,10 @@ extern OndHttp *ond_http_create(const OndHttpOptions *o, OndError *err);
 /* Abandons what is in flight at once (no waiting) and frees everything. NULL is fine. */
 extern void ond_http_destroy(OndHttp *h);
 
-/* Starts a request. It must stay valid until its response is taken or the handle destroyed. False: not started, err says why (counts as NOT_SENT). */
+/*
+ * Starts a request. It must stay valid until its response is taken or the handle destroyed. False: not started, err says why
+ * (counts as NOT_SENT).
+ */
 extern bool ond_http_start(OndHttp *h, OndHttpRequest *r, OndError *err);
 extern int ond_http_in_flight(const OndHttp *h);
 /* Moves transfers on; waits up to timeout_ms for something to happen (a signal ends the wait). */

@@ -1,9 +1,9 @@
 /*
  * queue.c - the scheduler's SQL.
  *
- * A run is asked for by a due time (all_syncs.next_run_at by the schedule, recover_at for rows in doubt) or by rows of run_requests. Neither is taken away here: the run itself consumes the requests
- * that it saw and moves the due time when it ends, so a run that did not get through leaves its reasons in place. What keeps that from spinning is
- * not_before: while the last runs of a sync were interrupted or could not start, each waits twice as long as the one before.
+ * A run is asked for by a due time (all_syncs.next_run_at: the schedule; recover_at: rows in doubt) or by rows of run_requests. Neither is taken away
+ * here: the run itself consumes the requests that it saw and moves the due times, so a run that did not get through leaves its reasons in place. What
+ * keeps that from spinning is not_before: while the last runs of a sync were interrupted or could not start, each waits twice as long as the one before.
  */
 #include "postgres.h"
 

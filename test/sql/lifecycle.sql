@@ -89,6 +89,7 @@ ROLLBACK;
 
 -- dropping takes everything but the history of runs
 RESET ROLE;
+BEGIN;
 INSERT INTO ondatra.run_requests (sync_id, trigger, requested_by) VALUES (:id, 'manual', 'regress_ann');
 INSERT INTO ondatra.send_windows VALUES (:id, -1, 1, now(), '');
 INSERT INTO ondatra.all_failed_rows (sync_id, key, operation, error_class, error_message, attempts, first_failed_at, last_failed_at, run_id)
@@ -96,6 +97,7 @@ VALUES (:id, '{"id": 1}', 'create', 'rejected', 'no', 1, now(), now(), -1);
 INSERT INTO ondatra.all_runs (run_id, sync_id, sync_name, owner, status, trigger, queued_at) VALUES (-2, :id, 's', 'regress_ann', 'held', 'manual', now());
 SET ROLE regress_ann;
 SELECT ondatra.drop_sync('s');
+COMMIT;
 SELECT ondatra.drop_sync('s');
 SELECT ondatra.drop_sync('manual');
 SELECT run_id, sync_name, status, finished_at IS NOT NULL AS finished FROM ondatra.sync_runs WHERE sync_id = :id ORDER BY run_id;

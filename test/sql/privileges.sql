@@ -70,6 +70,15 @@ SET ROLE regress_ann;
 SELECT name, owner FROM ondatra.syncs WHERE name = 'made';
 SELECT ondatra.drop_sync('made');
 
+-- what a model calls cannot use our functions with the owner's rights, whoever looks at it
+CREATE FUNCTION regress_priv.evil() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM ondatra.test_destination('d'); RETURN 1; END $$;
+SELECT ondatra.create_sync('evil', 'SELECT 1 AS id, regress_priv.evil() AS x', 'd', key => '{id}') > 0 AS created;
+\set VERBOSITY terse
+SELECT * FROM ondatra.plan_sync('evil');
+CREATE MATERIALIZED VIEW regress_priv.evil AS SELECT regress_priv.evil();
+\set VERBOSITY default
+SELECT ondatra.drop_sync('evil');
+
 -- a model that the owner may not read is refused at once, whoever else may read it
 SET ROLE regress_bob;
 SELECT ondatra.create_destination('bob''s', base_url => 'http://127.0.0.1:1') > 0 AS created;

@@ -35,7 +35,8 @@ $t->run_is($plan[0], {rows_scanned => 41, creates => 39, updates => 0, deletes =
 my @preview = $t->rows("SELECT * FROM ondatra.preview_sync('customers', 2)");
 is(scalar @preview, 2, 'preview_sync shows as many requests as asked for');
 is($preview[0]{url}, $t->url . '/contacts/1', 'its URL');
-is($preview[0]{body}, '{"email":"user1@example.com","plan":"pro","mrr":1.50,"poison":null}', 'its body, digit for digit');
+is_deeply(JSON::PP::decode_json($preview[0]{body}), {email => 'user1@example.com', plan => 'pro', mrr => 1.5, poison => undef}, 'its body');
+like($preview[0]{body}, qr/"mrr":1\.50[,}]/, 'digit for digit');
 is("$preview[0]{operation} $preview[0]{method}", 'create PUT', 'its operation and method');
 unlike($t->json_of(\@preview), qr/s3cret/, 'no credential in it');
 is($t->count_requests, 1, 'nothing was sent');
@@ -50,8 +51,8 @@ $t->run_is($run, {status => 'partial', rows_scanned => 41, rows_created => 29, r
         trigger => 'manual', requested_by => 'ann', error_code => undef}, 'the full run sends the rest; two invalid rows make it partial');
 is(scalar keys %{ $t->records }, 39, 'all are there');
 is($t->records->{7}{email}, 'user7@example.com', 'with their values');
-my ($put) = $t->requests(path => '^/contacts/7$');
-is($put->{body}, '{"email":"user7@example.com","plan":"pro","mrr":10.50,"poison":null}', 'the body is what preview showed');
+my ($put) = $t->requests(path => '^/contacts/1$');
+is($put->{body}, $preview[0]{body}, 'the body is what preview showed');
 ok($put->{headers}{'idempotency-key'}, 'a write carries an Idempotency-Key');
 like($put->{headers}{'content-type'}, qr{^application/json}, 'and its content type');
 

@@ -34,7 +34,6 @@ for my $case (
     ['a bare array', {body => $array}, qr{^application/json}],
     ['rows under a key', {body => {meta => 'x', rows => ['$each', {id => '{{key}}', name => '{{name}}'}]}}, qr{^application/json}],
     ['ndjson', {encoding => 'ndjson', body => $array}, qr{ndjson}],
-    ['form', {encoding => 'form', body => {rows => $array}, query => {rows => '/rows'}}, qr{^application/x-www-form-urlencoded}],
 ) {
     my ($name, $operation, $type) = @$case;
     my ($run) = batch_run($name, operation => $operation);
@@ -44,6 +43,16 @@ for my $case (
     my ($request) = $t->requests(last => 1);
     like($request->{headers}{'content-type'}, $type, "$name: content type");
     $t->no_violations("$name: nothing wrong");
+}
+
+# A form carries one row.
+{
+    my ($run) = batch_run('form', operation => {path => '/records', encoding => 'form', batch => {rows => 1}, body => {id => '{{key}}', name => '{{name}}', nested => {key => '{{key}}'}}});
+    $t->run_is($run, {status => 'succeeded', rows_created => 50, requests => 50}, 'form: a request a row');
+    is_deeply($t->records('records')->{17}, {id => '17', name => 'row 17', nested => {key => '17'}}, 'form: bracket nesting, values encoded');
+    my ($request) = $t->requests(last => 1);
+    like($request->{headers}{'content-type'}, qr{^application/x-www-form-urlencoded}, 'form: content type');
+    $t->no_violations('form: nothing wrong');
 }
 
 # --- the fate of single rows

@@ -20,7 +20,8 @@ sub table {
     return $name;
 }
 
-# The run is a failure that a person understands; nothing was sent, and the sync says so too.
+# The run is a failure that a person understands, and nothing was sent. A model that cannot be right again by itself stops the sync; goes_on: what
+# depends on the data may be over with the next run.
 sub stops {
     my ($sync, $pattern, $name, %want) = @_;
     my $before = $t->count_requests;
@@ -28,7 +29,8 @@ sub stops {
     is($run->{status}, 'failed', "$name: the run fails");
     like(join("\n", grep { defined } @$run{qw(error_message error_detail)}), $pattern, "$name: and says why");
     is($t->count_requests, $before, "$name: nothing is sent");
-    is($t->sql("SELECT state FROM ondatra.syncs WHERE name = '$sync'"), 'error', "$name: the sync stops") unless $want{goes_on};
+    my $state = $t->sql("SELECT state FROM ondatra.syncs WHERE name = '$sync'");
+    $want{goes_on} ? isnt($state, 'error', "$name: the sync goes on") : is($state, 'error', "$name: the sync stops");
     return $run;
 }
 
@@ -41,7 +43,7 @@ sub stops {
     is_deeply([sort keys %{ $t->records }], [1, 5], 'exactly the sound rows are there');
     my %why = map { $t->json_of($_->{key}) => $_ } $t->failed_rows($m);
     like($why{'{"id":2}'}{error_message}, qr/"?v"?.*NaN|NaN.*"?v"?/, 'the reason names the field with NaN');
-    like($why{'{"id":3}'}{error_message}, qr/[Ii]nfinity/, 'and the one with infinity');
+    like($why{'{"id":3}'}{error_message}, qr/\bv\b.*infinit/i, 'and the one with infinity');
     like($why{'{"id":4}'}{error_message}, qr/duplicate key/, 'and the duplicate key');
     is($why{$_}{error_class}, 'invalid', "$_ is invalid") for sort keys %why;
     $t->sql("UPDATE mart.$m SET v = 0 WHERE id IN (2, 3)");
@@ -91,7 +93,7 @@ sub stops {
 
 # --- values
 {
-    my $m = table('id int PRIMARY KEY, v text', q{VALUES (1, E'\x01\x02\x1f\x7f'), (2, E'line\nbreak\ttab "quote" \\ back'), (3, '🦫 \u0000 ünï'), (4, repeat('0123456789', 100000)), (5, ''), (6, NULL), (7, '{{v}} {{key}}'), (8, '</script>')});
+    my $m = table('id int PRIMARY KEY, v text', q{VALUES (1, E'\x01\x02\x1f\x7f'), (2, E'line\nbreak\ttab "quote" \\\\ back'), (3, '🦫 \u0000 ünï'), (4, repeat('0123456789', 100000)), (5, ''), (6, NULL), (7, '{{v}} {{key}}'), (8, '</script>')});
     $t->sync($m, "mart.$m", 'api');
     my $run = $t->run($m);
     $t->run_is($run, {status => 'succeeded', rows_created => 8}, 'control characters, quotes, 1 MB: all go');
@@ -157,10 +159,9 @@ sub stops {
     my $m = table('id int PRIMARY KEY, v int', 'SELECT i, i FROM generate_series(1, 500) i');
     $t->sql("CREATE VIEW mart.v$m AS SELECT id, 100 / (v - 250) AS v FROM mart.$m ORDER BY id");
     $t->sync($m, "mart.v$m", 'api');
-    my $run = stops($m, qr/division by zero/, 'a view that raises in the middle');
+    my $run = stops($m, qr/division by zero/, 'a view that raises in the middle', goes_on => 1);
     is($run->{rows_created}, 0, 'no row of it is delivered');
     $t->sql("DELETE FROM mart.$m WHERE v = 250");
-    $t->sql("SELECT ondatra.resume_sync('$m')");
     is($t->run($m)->{rows_created}, 499, 'once it is mended, everything is');
 }
 {
@@ -179,7 +180,7 @@ sub stops {
     is($t->sql("SELECT count(*) FROM mart.$m"), '1', 'nothing was deleted');
     $t->sql("CREATE FUNCTION mart.writes() RETURNS int LANGUAGE sql AS 'DELETE FROM mart.$m RETURNING id'");
     $t->sync($m, "SELECT id, mart.writes() AS w FROM mart.$m", 'api');
-    stops($m, qr/read-only/, 'a model whose function writes');
+    stops($m, qr/read-only/, 'a model whose function writes', goes_on => 1);
     is($t->sql("SELECT count(*) FROM mart.$m"), '1', 'nothing was deleted then either');
 }
 

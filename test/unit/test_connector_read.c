@@ -240,14 +240,17 @@ TEST(composite_keys_match_by_column) {
   t.o = ond_connector_operation(t.c, OND_OP_CREATE);
   t.arena = ond_arena_create();
   for (int i = 0; i < 3; i++) {
-    case_row(&t, i, i == 0 ? "\"a\"" : "\"a1\"", "{}");
+    case_row(&t, i, i == 0 ? "\"a\"" : "\"1a\"", "{}");
     t.keys[i][1] = case_bytes(i == 0 ? "11" : "1");
     t.rows[i].n_keys = 2;
   }
   t.keys[2][1] = case_bytes("2");
-  case_read(&t, 200, "[{'id': '1', 't': {'name': 'a1'}}, {'id': 11, 't': {'name': 'a'}}, {'id': 2}, {'id': 2, 't': {'name': 'zz'}}]", 3);
+  case_read(&t, 200, "[{'id': '1', 't': {'name': '1a'}}, {'id': 11, 't': {'name': 'a'}}, {'id': 2}, {'id': 2, 't': {'name': 'zz'}}]", 3);
   CHECK_STR(case_fates(&t, 3), "AA?");
   CHECK_INT(t.strangers, 2);
+  /* (a, 11) and (1a, 1) are two keys. */
+  case_read(&t, 200, "[{'id': '1', 't': {'name': '1a'}}]", 3);
+  CHECK_STR(case_fates(&t, 3), "?A?");
   case_close(&t);
 }
 

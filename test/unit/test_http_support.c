@@ -336,6 +336,13 @@ OndHttpOptions test_options(void) {
   return o;
 }
 
+/* Without a client or a response no test can go on. */
+static void give_up(const OndError *err) {
+  unit_note("%s: %s", err->message, err->detail);
+  fflush(stdout);
+  abort();
+}
+
 OndHttp *test_http(const OndHttpOptions *o) {
   OndHttpOptions defaults = test_options();
   OndError err = {0};
@@ -345,8 +352,7 @@ OndHttp *test_http(const OndHttpOptions *o) {
     h = ond_http_create(o ? o : &defaults, &err);
   }
   if (!CHECK(h != NULL)) {
-    unit_note("%s", err.message);
-    abort();
+    give_up(&err);
   }
   return h;
 }
@@ -374,20 +380,19 @@ OndHttpResponse *test_await(OndHttp *h) {
     response = ond_http_take(h);
   }
   if (!CHECK(response != NULL)) {
-    abort();
+    give_up(&(OndError){.message = "no response came"});
   }
   return response;
 }
 
 OndHttpResponse *test_perform(OndHttp *h, OndHttpRequest *r) {
   OndError err = {0};
-  OndHttpResponse *response = NULL;
+  OndHttpResponse *response;
 
-  if (ond_http_start(h, r, &err)) {
-    response = test_await(h);
-  } else {
-    unit_note("not started: %s", err.message);
+  if (!CHECK(ond_http_start(h, r, &err))) {
+    give_up(&err);
   }
+  response = test_await(h);
   ond_http_request_free(r);
   return response;
 }

@@ -48,7 +48,7 @@ extern void test_request(OndHttpRequest *r, const char *method, const char *host
 extern void test_request_body(OndHttpRequest *r, const char *body, size_t n);
 /* Polls until a response is there. */
 extern OndHttpResponse *test_await(OndHttp *h);
-/* Starts r and awaits its response; NULL when it does not start. Frees the request. */
+/* Starts r and awaits its response. Frees the request. */
 extern OndHttpResponse *test_perform(OndHttp *h, OndHttpRequest *r);
 /* One GET of /path with a handle of its own and these options (NULL: test_options()). */
 extern OndHttpResponse *test_get(const OndHttpOptions *o, const char *host, int port, const char *path);

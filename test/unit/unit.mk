@@ -8,7 +8,7 @@ UNIT_DIR       = build/unit
 UNIT_SANITIZE := $(shell echo 'int main(void) { return 0; }' | \
                    $(UNIT_CC) -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null && \
                    echo '-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer')
-UNIT_CFLAGS    = -std=gnu11 -g -O1 -Wall -Wextra $(WERROR) $(UNIT_SANITIZE) -Isrc -Itest/unit
+UNIT_CFLAGS    = -std=gnu11 -g -O1 -Wall -Wextra $(WERROR) $(UNIT_SANITIZE) -Isrc -Itest/unit -D_GNU_SOURCE
 
 UNIT_ROOMS_core      = core
 UNIT_ROOMS_http      = core http

@@ -1,0 +1,220 @@
+# The states of a change against a server that answers, or does not: each transition of src/core/change.h by name.
+
+use strict;
+use warnings FATAL => 'all';
+use Ondatra::Test;
+use Test::More;
+
+my $t = Ondatra::Test->new;
+$t->sql('CREATE TABLE mart.rows (id int PRIMARY KEY, v text)');
+my %QUICK = (timeout_ms => 300, retry => {attempts => 1, base_ms => 1, max_ms => 1});
+my $WAIT = {in_doubt_wait => '1 second'};
+my $LOST = {apply => \1, misbehave => 'hang'};
+my $n = 0;
+
+# A sync of its own for each scenario, over one row of its own.
+sub scenario {
+    my ($name, %args) = @_;
+    my $id = ++$n;
+    note("--- $name");
+    $t->reset_destination;
+    $t->destination("d$id", {%QUICK, %{ $args{destination} || {} }});
+    $t->sync("s$id", "SELECT id, v FROM mart.rows WHERE id = $id", "d$id", mode => $args{mode} || 'mirror', options => {%$WAIT, %{ $args{options} || {} }});
+    return ("s$id", $id);
+}
+
+sub set_value { my ($id, $v) = @_; $t->sql("INSERT INTO mart.rows VALUES ($id, " . Ondatra::Test::literal($v) . ') ON CONFLICT (id) DO UPDATE SET v = excluded.v') }
+sub remove { my ($id) = @_; $t->sql("DELETE FROM mart.rows WHERE id = $id") }
+sub there { my ($id) = @_; my $r = $t->records->{$id}; return $r ? $r->{v} : undef }
+sub puts { my ($id) = @_; return $t->requests(method => 'PUT', path => "^/contacts/$id\$") }
+sub keys_of { return map { $_->{headers}{'idempotency-key'} } @_ }
+sub verdict { my ($sync, $id) = @_; return $t->sql("SELECT ondatra.explain_row('$sync', '{\"id\": $id}')->>'verdict'") }
+sub doubt { my ($sync, $id) = @_; return $t->sql("SELECT ondatra.explain_row('$sync', '{\"id\": $id}')->'doubt'->>'operation'") }
+
+# Loses the answer to the next write, which took effect.
+sub lose_answer { my ($sync) = @_; $t->script({method => ['PUT', 'DELETE'], answer => $LOST}); my $run = $t->run($sync); $t->script(); return $run }
+
+{
+    my ($sync, $id) = scenario('accepted, unchanged, changed');
+    set_value($id, 'A');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_created => 1}, 'absent -> create -> accepted');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_unchanged => 1, requests => 0}, 'accepted and equal -> unchanged, nothing sent');
+    set_value($id, 'B');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_updated => 1}, 'accepted and other -> update');
+    set_value($id, 'A');
+    $t->run($sync);
+    set_value($id, 'B');
+    $t->run($sync);
+    my %distinct = map { $_ => 1 } keys_of(puts($id));
+    is(scalar keys %distinct, 4, 'A -> B -> A -> B are four idempotency keys');
+    is(there($id), 'B', 'and B is there');
+    $t->no_violations;
+}
+{
+    my ($sync, $id) = scenario('A -> B unanswered -> A');
+    set_value($id, 'A');
+    $t->run($sync);
+    set_value($id, 'B');
+    $t->run_is(lose_answer($sync), {status => 'failed', rows_failed => 1, rows_updated => 0}, 'a lost answer is no delivery');
+    is(there($id), 'B', 'although B arrived');
+    is(doubt($sync, $id), 'update', 'the key is in doubt');
+    my @failed = $t->failed_rows($sync);
+    is($failed[0]{error_class}, 'unknown_outcome', 'and listed as of unknown outcome');
+    set_value($id, 'A');
+    like(verdict($sync, $id), qr/^(pending|update)/, 'A differs although A was accepted last');
+    $t->run($sync);
+    $t->poll(sub { there($id) eq 'A' }, 'after the wait A is sent, without a person');
+    $t->poll_sql("SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = '$sync'", '0', 'the failed row closed by itself');
+    $t->poll_sql("SELECT count(*) FROM ondatra.run_progress WHERE sync_name = '$sync'", '0', 'all runs ended');
+    is(verdict($sync, $id), 'unchanged', 'and nothing is left to do');
+    $t->no_violations;
+}
+{
+    my ($sync, $id) = scenario('an unknown create whose row then leaves the mirror');
+    set_value($id, 'A');
+    lose_answer($sync);
+    is(there($id), 'A', 'the create arrived');
+    remove($id);
+    like(verdict($sync, $id), qr/^delete/, 'a key in doubt counts as delivered for a mirror');
+    my $run = $t->run($sync);
+    ok($run->{deletes_pending} == 1 || $run->{rows_deleted} == 1, 'the delete waits or is sent');
+    $t->poll(sub { !defined there($id) }, 'the record goes, without a person');
+    $t->poll_sql("SELECT count(*) FROM ondatra.run_progress WHERE sync_name = '$sync'", '0', 'all runs ended');
+    like(verdict($sync, $id), qr/^unknown key/, 'and the key is forgotten');
+}
+{
+    my ($sync, $id) = scenario('the change in doubt goes again under its own key');
+    set_value($id, 'A');
+    lose_answer($sync);
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_held_back => 1, requests => 0}, 'before its next attempt it is held back');
+    is($t->sql("SELECT ondatra.retry_failed('$sync')"), '1', 'retry_failed releases it');
+    $t->poll_sql("SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = '$sync'", '0', 'it is delivered');
+    my @keys = keys_of(puts($id));
+    is(scalar @keys, 2, 'two requests went out');
+    is($keys[0], $keys[1], 'with one idempotency key');
+    is($t->sql("SELECT sum(rows_created) FROM ondatra.sync_runs WHERE sync_name = '$sync'"), '1', 'and one create is counted');
+    $t->no_violations;
+}
+{
+    my ($sync, $id) = scenario('5xx, then accepted in the same run', destination => {retry => {attempts => 3, base_ms => 5, max_ms => 10}});
+    set_value($id, 'A');
+    $t->script({method => 'PUT', times => 1, answer => {status => 503}});
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_created => 1, requests => 2, retries => 1}, 'one retry');
+    my @keys = keys_of(puts($id));
+    is($keys[0], $keys[1], 'under one key');
+    is(doubt($sync, $id), '', 'a definite answer ends the doubt');
+}
+{
+    my ($sync, $id) = scenario('refused: not again until it changes, and back to what was accepted');
+    set_value($id, 'A');
+    $t->run($sync);
+    $t->script({method => 'PUT', json => {'/v' => 'bad'}, answer => {status => 422, json => {message => 'v is bad'}}});
+    set_value($id, 'bad');
+    $t->run_is($t->run($sync), {status => 'failed', rows_failed => 1, requests => 1}, 'refused');
+    my @failed = $t->failed_rows($sync);
+    $t->run_is($failed[0], {error_class => 'rejected', http_status => 422, error_message => 'v is bad', next_attempt_at => undef, attempts => 1}, 'with its reason');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_held_back => 1, requests => 0}, 'held back, no quota burnt');
+    set_value($id, 'A');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_unchanged => 1, requests => 0}, 'back to the accepted version: nothing to send');
+    is(scalar $t->failed_rows($sync), 0, 'and the failed row closed');
+    set_value($id, 'bad');
+    $t->run($sync);
+    $t->script();
+    $t->sql("SELECT ondatra.retry_failed('$sync', '{\"id\": $id}')");
+    $t->poll_sql("SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = '$sync'", '0', 'retry_failed sends it again');
+    is(there($id), 'bad', 'and now it is accepted');
+}
+{
+    my ($sync, $id) = scenario('refused, then a new version is accepted');
+    set_value($id, 'bad');
+    $t->script({method => 'PUT', json => {'/v' => 'bad'}, answer => {status => 422}});
+    $t->run($sync);
+    set_value($id, 'good');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_created => 1}, 'the new version goes out at once');
+    is(scalar $t->failed_rows($sync), 0, 'the failed row closed');
+}
+{
+    my ($sync, $id) = scenario('refused, never accepted, then gone');
+    set_value($id, 'bad');
+    $t->script({method => 'PUT', answer => {status => 422}});
+    $t->run($sync);
+    remove($id);
+    $t->run_is($t->run($sync), {status => 'succeeded', requests => 0, rows_deleted => 0}, 'a mirror does not delete what it never delivered');
+    is(scalar $t->failed_rows($sync), 0, 'the failed row closed');
+    like(verdict($sync, $id), qr/^unknown key/, 'the key is forgotten');
+}
+{
+    my ($sync, $id) = scenario('discard: given up until the row changes');
+    set_value($id, 'bad');
+    $t->script({method => 'PUT', json => {'/v' => 'bad'}, answer => {status => 422}});
+    $t->run($sync);
+    is($t->sql("SELECT ondatra.discard_failed('$sync')"), '1', 'discarded');
+    is(scalar $t->failed_rows($sync), 0, 'not listed any more');
+    $t->run_is($t->run($sync), {rows_held_back => 1, requests => 0}, 'not sent');
+    set_value($id, 'good');
+    $t->run_is($t->run($sync), {rows_created => 1}, 'sent when it changed');
+}
+{
+    my ($sync, $id) = scenario('at most once: on_unknown = hold', options => {on_unknown => 'hold'}, destination => {retry => {attempts => 3, base_ms => 5, max_ms => 10}});
+    set_value($id, 'A');
+    my $run = lose_answer($sync);
+    is($run->{requests}, 1, 'no second try in the run');
+    my @failed = $t->failed_rows($sync);
+    $t->run_is($failed[0], {error_class => 'unknown_outcome', next_attempt_at => undef}, 'it waits for a person');
+    $t->run_is($t->run($sync), {rows_held_back => 1, requests => 0}, 'and is not sent by later runs');
+    $t->sql("SELECT ondatra.retry_failed('$sync')");
+    $t->poll_sql("SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = '$sync'", '0', 'a person releases it');
+}
+{
+    my ($sync, $id) = scenario('a delete that is refused, and one in doubt');
+    set_value($id, 'A');
+    $t->run($sync);
+    remove($id);
+    $t->script({method => 'DELETE', answer => {status => 409}});
+    $t->run_is($t->run($sync), {status => 'failed', deletes_failed => 1, rows_deleted => 0}, 'refused');
+    $t->run_is($t->run($sync), {status => 'succeeded', requests => 0}, 'and held back');
+    is(($t->failed_rows($sync))[0]{operation}, 'delete', 'listed as a delete');
+    set_value($id, 'A');
+    $t->run_is($t->run($sync), {rows_unchanged => 1, requests => 0}, 'the row is back: nothing to do');
+    is(scalar $t->failed_rows($sync), 0, 'closed');
+    remove($id);
+    $t->run_is(lose_answer($sync), {deletes_failed => 1}, 'a delete without an answer');
+    is(there($id), undef, 'that took effect');
+    set_value($id, 'A');
+    $t->run($sync);
+    $t->poll(sub { (there($id) // '') eq 'A' }, 'the row is back: after the wait it is created again, without a person');
+}
+{
+    my ($sync, $id) = scenario('attempts are bounded over runs', options => {max_attempts => 1});
+    set_value($id, 'A');
+    $t->script({method => 'PUT', answer => {status => 429}});
+    $t->run($sync);
+    my @failed = $t->failed_rows($sync);
+    $t->run_is($failed[0], {error_class => 'throttled', attempts => 1, next_attempt_at => undef}, 'after max_attempts it waits for a person');
+}
+{
+    my ($sync, $id) = scenario('a refused connection leaves no doubt');
+    $t->sql("SELECT ondatra.update_destination('d$id', base_url => 'http://127.0.0.1:" . Ondatra::Test::free_port() . "')");
+    set_value($id, 'A');
+    $t->run_is($t->run($sync), {status => 'failed', rows_failed => 1}, 'failed');
+    my @failed = $t->failed_rows($sync);
+    is($failed[0]{error_class}, 'unavailable', 'as unavailable');
+    ok(defined $failed[0]{next_attempt_at}, 'with a next attempt');
+    is(doubt($sync, $id), '', 'and no doubt');
+}
+{
+    my ($sync, $id) = scenario('resend and rebase');
+    set_value($id, 'A');
+    $t->run($sync);
+    $t->sql("SELECT ondatra.resend_sync('$sync')");
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_updated => 1}, 'resend: the next run sends every row');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_unchanged => 1}, 'once');
+    set_value($id, 'B');
+    is($t->sql("SELECT ondatra.rebase_sync('$sync')"), '1', 'rebase adopts one row');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_unchanged => 1, requests => 0}, 'and nothing is sent');
+    is(there($id), 'A', 'the destination keeps what it has');
+    remove($id);
+    is($t->sql("SELECT ondatra.rebase_sync('$sync')"), '0', 'rebase keeps pending removals');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_deleted => 1}, 'which the next run sends');
+}
+done_testing();

@@ -1,0 +1,56 @@
+# No room: more due syncs than workers may run, or processes the server has. Nothing is lost, nothing spins, one line says which setting to raise.
+
+use strict;
+use warnings FATAL => 'all';
+use Ondatra::Sessions;
+use Ondatra::Test;
+use Test::More;
+
+my $t = Ondatra::Test->new(conf => 'ondatra.max_workers = 2');
+my @names = map { "s$_" } 1 .. 6;
+quick_sync($t, $_) for @names, 'x';
+my $log = $t->node->logfile;
+
+sub log_lines { my ($pattern) = @_; return scalar grep { /$pattern/ } split /\n/, Ondatra::Test::slurp($log) }
+
+# Two runs hang; the others are asked for, in order.
+sub all_asked_for {
+    $t->reset_destination;
+    $t->script({method => 'PUT', answer => {misbehave => 'hang'}});
+    $t->sql('UPDATE mart.' . $_ . " SET v = v || 'x'; SELECT ondatra.trigger_sync('$_')") for @names;
+}
+
+sub all_delivered {
+    my ($how) = @_;
+    my $min = $t->admin("SELECT coalesce(max(run_id), 0) FROM ondatra.all_runs WHERE status = 'succeeded'");
+    $t->script;
+    $t->release;
+    $t->poll(sub { $t->release; $t->admin("SELECT count(DISTINCT sync_name) FROM ondatra.all_runs WHERE run_id > 0 AND sync_name LIKE 's%' AND status = 'succeeded'") == 6
+            && $t->admin('SELECT count(*) FROM ondatra.run_requests') == 0 && !background_workers($t, 'run') }, "$how: all run when there is room");
+    return;
+}
+
+# --- ondatra.max_workers
+all_asked_for();
+$t->poll(sub { log_lines('runs go on, as many as may at once') == 1 }, 'a line says that due syncs wait');
+is($t->sql("SELECT count(*) FROM ondatra.run_progress"), '2', 'as many run as may');
+$t->sql_fails("SELECT ondatra.run_sync('x')", qr/2 runs go on already.*ondatra\.max_workers/s, 'run_sync names the setting');
+is($t->sql("SELECT ondatra.trigger_sync('x') > 0"), 't', 'trigger_sync works all the same');
+like(Ondatra::Test::slurp($log), qr/HINT:  Raise ondatra\.max_workers/, 'the hint names the setting');
+all_delivered('max_workers');
+is($t->admin("SELECT string_agg(sync_name, ' ' ORDER BY queued_at) = string_agg(sync_name, ' ' ORDER BY queued_at, run_id) FROM ondatra.all_runs"), 't', 'none twice');
+is(log_lines('runs go on, as many as may at once'), 1, 'it was said once');
+is($t->admin("SELECT bool_and(running <= 2) FROM (SELECT (SELECT count(*) FROM ondatra.all_runs b WHERE a.started_at BETWEEN b.started_at AND b.finished_at) AS running "
+    . "FROM ondatra.all_runs a) x"), 't', 'never more than two at once');
+
+# --- max_worker_processes: launcher and one more
+$t->node->append_conf('postgresql.conf', "ondatra.max_workers = 8\nmax_worker_processes = 4\nmax_logical_replication_workers = 0\n");
+$t->node->restart;
+$t->admin('TRUNCATE ondatra.all_runs');
+all_asked_for();
+$t->poll(sub { log_lines('no worker process is free') == 1 }, 'without processes a line says so');
+like(Ondatra::Test::slurp($log), qr/HINT:  Raise max_worker_processes/, 'the hint names the setting');
+all_delivered('max_worker_processes');
+is(log_lines('no worker process is free'), 1, 'it was said once');
+is($t->admin("SELECT count(*) FROM ondatra.all_runs WHERE status <> 'succeeded'"), '0', 'no run failed for it');
+done_testing;

@@ -1,0 +1,80 @@
+# Several databases; DDL on databases and the extension does not wait for a destination.
+
+use strict;
+use warnings FATAL => 'all';
+use Ondatra::Sessions;
+use Ondatra::Test;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $t = Ondatra::Test->new;
+my $port = $t->{port};
+
+sub in_db {
+    my ($db, $sql) = @_;
+    my ($out, $err) = finish(session($t, $t->superuser, $sql, $db));
+    diag($err) if $err =~ /ERROR/;
+    return $out;
+}
+
+sub other_database {
+    my ($db) = @_;
+    $t->admin("CREATE DATABASE $db");
+    my $options = $t->json_of({object => Ondatra::Test::put_object(), retry => $Ondatra::Test::RETRY});
+    in_db($db, "CREATE EXTENSION ondatra; CREATE SCHEMA mart AUTHORIZATION ann; GRANT USAGE ON SCHEMA ondatra TO ann; SET SESSION AUTHORIZATION ann;\n"
+        . "CREATE TABLE mart.$db (id text PRIMARY KEY); INSERT INTO mart.$db VALUES ('$db');\n"
+        . "SELECT ondatra.create_destination('d', base_url => 'http://127.0.0.1:$port', options => '$options');\n"
+        . "SELECT ondatra.create_sync('s', 'mart.$db', 'd', key => '{id}', schedule => '1 second');");
+    return;
+}
+
+# --- each database has its own schedule
+other_database($_) for qw(one two);
+$t->poll(sub { my $r = $t->records('contacts'); $r->{one} && $r->{two} }, 'syncs of two databases run');
+my $enough = 'SELECT count(*) >= 2 FROM ondatra.all_runs';
+$t->poll(sub { in_db('one', $enough) eq 't' && in_db('two', $enough) eq 't' }, 'by their schedules');
+is($t->admin('SELECT count(*) FROM ondatra.all_runs'), '0', 'not in the third');
+
+# --- also after a restart, and after a crash
+for my $mode (qw(fast immediate)) {
+    my %before = map { $_ => in_db($_, 'SELECT max(run_id) FROM ondatra.all_runs') } qw(one two);
+    $t->node->stop($mode);
+    $t->node->start;
+    $t->poll(sub { !grep { in_db($_, "SELECT max(run_id) > $before{$_} + 1 FROM ondatra.all_runs") ne 't' } qw(one two) }, "schedules go on after a stop ($mode)");
+}
+
+# --- databases without our extension hold no connection; templates can be used
+$t->admin('CREATE DATABASE three');
+$t->poll_sql("SELECT count(*) FROM pg_stat_activity WHERE datname IN ('three', 'template1')", '0', 'nobody is connected to a database without syncs');
+in_db('two', "SELECT ondatra.pause_sync('s')");
+$t->poll_sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'two'", '0', 'nor to one where nothing is due');
+$t->admin('CREATE DATABASE four TEMPLATE two');
+is(in_db('four', 'SELECT count(*) FROM ondatra.all_syncs'), '1', 'which can be a template');
+
+# --- DROP DATABASE of another one while a request hangs
+quick_sync($t, 'a');
+$t->script({method => 'PUT', path => '^/contacts/[0-9]', answer => {misbehave => 'hang'}});
+$t->sql("SELECT ondatra.trigger_sync('a')");
+$t->poll(sub { $t->state->{hanging} > 0 }, 'a request hangs');
+my $began = time;
+$t->admin('DROP DATABASE four');
+note(sprintf 'DROP DATABASE took %.3f s', time - $began);
+is($t->admin('SELECT count(*) FROM ondatra.run_progress'), '1', 'DROP DATABASE of another database does not wait for it');
+
+# --- DROP DATABASE of one with due syncs
+$t->admin('DROP DATABASE one WITH (FORCE)');
+is($t->admin("SELECT count(*) FROM pg_database WHERE datname = 'one'"), '0', 'a database with a schedule can be dropped');
+
+# --- DROP EXTENSION while it hangs
+$began = time;
+$t->admin('DROP EXTENSION ondatra CASCADE');
+note(sprintf 'DROP EXTENSION took %.3f s', time - $began);
+$t->poll(sub { !background_workers($t, 'run') }, 'DROP EXTENSION ends the run');
+is($t->state->{hanging}, 0, 'whose request is abandoned') if $t->poll(sub { $t->state->{hanging} == 0 });
+$t->admin('CREATE EXTENSION ondatra');
+is($t->admin('SELECT count(*) FROM ondatra.all_syncs'), '0', 'it can be created again');
+$t->poll_sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('ondatra scheduler', 'ondatra run')", '0', 'nobody is left');
+$t->release;
+my $missing = () = Ondatra::Test::slurp($t->node->logfile) =~ /FATAL:  database .* does not exist/g;
+cmp_ok($missing, '<=', 1, 'the launcher does not go on about a dropped database');
+done_testing;
