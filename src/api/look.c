@@ -7,10 +7,12 @@
 #include "postgres.h"
 
 #include "funcapi.h"
+#include "miscadmin.h"
 
 #include "api/api.h"
 #include "catalog/edit.h"
 #include "engine/inspect.h"
+#include "worker/shared.h"
 
 #define PREVIEW_MAX 1000
 
@@ -99,11 +101,29 @@ static char *keys_argument(FunctionCallInfo fcinfo, int n) {
   return keys;
 }
 
+/* Rows were released: a run that sends them starts at commit, unless somebody paused the sync. */
+static void request_retry(const OndSync *sync) {
+  OndCall call;
+
+  if (sync->state != OND_SYNC_CREATED && sync->state != OND_SYNC_ACTIVE) {
+    return;
+  }
+  ond_call_begin(&call);
+  (void)ond_run_request_insert(sync->sync_id, "retry", GetUserNameFromId(call.user, false));
+  ond_call_end(&call);
+  ond_wake_at_commit();
+}
+
 PG_FUNCTION_INFO_V1(ond_sql_retry_failed);
 Datum ond_sql_retry_failed(PG_FUNCTION_ARGS) {
   char *keys = keys_argument(fcinfo, 1);
+  OndSync *sync = sync_to_edit(fcinfo);
+  int64 n = ond_retry_failed(sync, keys);
 
-  PG_RETURN_INT64(ond_retry_failed(sync_to_edit(fcinfo), keys));
+  if (n > 0) {
+    request_retry(sync);
+  }
+  PG_RETURN_INT64(n);
 }
 
 PG_FUNCTION_INFO_V1(ond_sql_discard_failed);

@@ -36,6 +36,7 @@
 #include "utils/timestamp.h"
 
 #include "api/api.h"
+#include "catalog/edit.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
 #include "catalog/sync.h"
@@ -127,7 +128,7 @@ static void keys_error(const OndSync *sync, const char *what) {
 
   initStringInfo(&names);
   for (int i = 0; i < sync->n_keys; i++)
-    appendStringInfo(&names, "%s\"%s\": …", i > 0 ? ", " : "", sync->keys[i]);
+    appendStringInfo(&names, "%s\"%s\": ...", i > 0 ? ", " : "", sync->keys[i]);
   ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", what),
                   errhint("Give keys => '{%s}', or an array of such objects.", names.data)));
 }
@@ -337,7 +338,7 @@ static void say_sending(const RunCall *call, const OndSlot *slot, const OndProgr
 
   if (ond_budget_view(slot->budget, &view) && view.limits[0] != '\0')
     snprintf(limit, sizeof(limit), " (rate limit %s)", view.limits);
-  ereport(NOTICE, (errmsg("sync \"%s\": %lld of %lld sent, %.*f requests/s%s …", call->sync->name, (long long)p->sent, (long long)total,
+  ereport(NOTICE, (errmsg("sync \"%s\": %lld of %lld sent, %.*f requests/s%s ...", call->sync->name, (long long)p->sent, (long long)total,
                           slot->requests_per_s < 10 ? 1 : 0, slot->requests_per_s, limit)));
 }
 
@@ -351,7 +352,7 @@ static void say_progress(RunCall *call, const OndSlot *slot) {
   if (p->phase == OND_PHASE_READING) {
     if (p->rows_scanned == call->said.rows_scanned)
       return;
-    ereport(NOTICE, (errmsg("sync \"%s\": %lld rows read …", call->sync->name, (long long)p->rows_scanned)));
+    ereport(NOTICE, (errmsg("sync \"%s\": %lld rows read ...", call->sync->name, (long long)p->rows_scanned)));
   } else if (p->phase >= OND_PHASE_SENDING && call->said_phase < OND_PHASE_SENDING) {
     ereport(NOTICE, (errmsg("sync \"%s\": %lld rows read, %lld to create, %lld to update, %lld to delete, %lld invalid", call->sync->name,
                             (long long)p->rows_scanned, (long long)p->to_create, (long long)p->to_update, (long long)p->to_delete,
@@ -612,23 +613,15 @@ PG_FUNCTION_INFO_V1(ond_sql_trigger_sync);
 Datum ond_sql_trigger_sync(PG_FUNCTION_ARGS) {
   char *name = ond_arg_required(fcinfo, 0, "name");
   Oid role = GetUserId();
-  Oid types[] = {INT8OID, TEXTOID, TEXTOID};
-  Datum values[3];
   OndScope scope;
   OndSync *sync;
   int64 request_id;
-  bool isnull;
 
   ond_state_require();
   ond_our_begin(&scope, true);
   sync = ond_sync_get(name, role);
   refuse_stopped(sync);
-  values[0] = Int64GetDatum(sync->sync_id);
-  values[1] = CStringGetTextDatum(trigger_word());
-  values[2] = CStringGetTextDatum(GetUserNameFromId(role, false));
-  ond_spi(SPI_OK_INSERT_RETURNING, "INSERT INTO ondatra.run_requests (sync_id, trigger, requested_by) VALUES ($1, $2, $3) RETURNING request_id", 3,
-          types, values, NULL);
-  request_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+  request_id = ond_run_request_insert(sync->sync_id, trigger_word(), GetUserNameFromId(role, false));
   ond_our_end(&scope);
   ond_wake_at_commit();
   PG_RETURN_INT64(request_id);

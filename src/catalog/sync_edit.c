@@ -117,6 +117,19 @@ void ond_sync_delete(int64 sync_id) {
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }
 
+int64 ond_run_request_insert(int64 sync_id, const char *trigger, const char *requested_by) {
+  Oid types[] = {INT8OID, TEXTOID, TEXTOID};
+  Datum values[] = {Int64GetDatum(sync_id), CStringGetTextDatum(trigger), CStringGetTextDatum(requested_by)};
+  MemoryContext caller = CurrentMemoryContext;
+  int64 request_id;
+
+  ond_spi(SPI_OK_INSERT_RETURNING, "INSERT INTO ondatra.run_requests (sync_id, trigger, requested_by) VALUES ($1, $2, $3) RETURNING request_id", 3,
+          types, values, NULL);
+  request_id = ond_row_int64(1);
+  MemoryContextSwitchTo(caller);
+  return request_id;
+}
+
 bool ond_sync_has_delivered(int64 sync_id) {
   MemoryContext caller = CurrentMemoryContext;
   bool delivered;

@@ -4,6 +4,7 @@
  * Invariants: no two fields have the same place; a place is a value, an object or an array, never two of them; an array has no gaps.
  */
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct OndMapping {
   OndField *fields;
   int *sorted;
   Node *root;
+  bool ordered;              /* the list form: its order counts */
 };
 
 int ond_mapping_count(const OndMapping *m) {
@@ -317,6 +319,7 @@ static bool parse_document(OndMapping *m, json_object *doc, OndError *err) {
     return false;
   }
   m->fields = ond_arena_alloc(m->arena, sizeof(OndField) * (size_t)n);
+  m->ordered = json_object_is_type(doc, json_type_array);
   if (json_object_is_type(doc, json_type_array)) {
     for (i = 0; i < n; i++)
       if (!parse_list_item(m, &m->fields[i], json_object_array_get_idx(doc, (size_t)i), i, err))
@@ -392,6 +395,45 @@ OndMapping *ond_mapping_identity(int n, const char *const *columns) {
   }
   sort_fields(m);
   return m;
+}
+
+/* --- order ------------------------------------------------------------------------------------------------ */
+
+static int rank_of(const Node *node, const int *ranks) {
+  int rank = INT_MAX;
+
+  if (node->kind == NODE_FIELD)
+    return ranks[node->field];
+  for (const Node *c = node->child; c != NULL; c = c->next)
+    if (rank_of(c, ranks) < rank)
+      rank = rank_of(c, ranks);
+  return rank;
+}
+
+/* Insertion sort of the children of objects; an array's stay where their indexes put them. */
+static void order_children(Node *node, const int *ranks) {
+  Node *sorted = NULL;
+
+  for (Node *c = node->child; c != NULL; c = c->next)
+    order_children(c, ranks);
+  if (node->kind != NODE_OBJECT)
+    return;
+  while (node->child != NULL) {
+    Node *c = node->child;
+    Node **at = &sorted;
+
+    node->child = c->next;
+    while (*at != NULL && rank_of(*at, ranks) <= rank_of(c, ranks))
+      at = &(*at)->next;
+    c->next = *at;
+    *at = c;
+  }
+  node->child = sorted;
+}
+
+void ond_mapping_order(OndMapping *m, const int *ranks) {
+  if (!m->ordered)
+    order_children(m->root, ranks);
 }
 
 /* --- rendering -------------------------------------------------------------------------------------------- */

@@ -38,6 +38,11 @@ extern const OndField *ond_mapping_field(const OndMapping *m, int i);
 /* Field numbers in the order of their targets' bytes: what the hash covers, in this order. */
 extern const int *ond_mapping_sorted(const OndMapping *m);
 /*
+ * An object does not keep the order it was written in (jsonb sorts by name): members come in the order of ranks[field] instead, equal ones as they
+ * are. A mapping in the list form keeps its order.
+ */
+extern void ond_mapping_order(OndMapping *m, const int *ranks);
+/*
  * Appends the payload: a JSON object with values[i] (JSON bytes) at field i's place. p == NULL: left out (null inside an array). False when out is full.
  */
 extern bool ond_mapping_render(const OndMapping *m, const OndBytes *values, OndBuf *out);

@@ -435,6 +435,11 @@ static void release(void *arg) {
   c->arena = NULL;
 }
 
+/* A stream that an HTTP/2 server refuses when it closes a connection looks like a lost answer: where that costs a person's time, HTTP/1.1. */
+static bool offers_http2(const OndSpec *spec) {
+  return !ond_delivery_holds(spec, OND_OP_CREATE) && !ond_delivery_holds(spec, OND_OP_UPDATE);
+}
+
 static void open_transport(Context *c, int concurrency) {
   OndHttpOptions options;
   OndError err = {0};
@@ -444,6 +449,7 @@ static void open_transport(Context *c, int concurrency) {
   options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
   strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
   options.addresses = c->input->addresses;
+  options.http2 = offers_http2(c->input->spec);
   options.acquire_fd = acquire_fd;
   options.release_fd = release_fd;
   if (!ond_http_global_init(&err) || (c->http = ond_http_create(&options, &err)) == NULL)

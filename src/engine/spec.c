@@ -170,6 +170,19 @@ static void compile_fields(OndSpec *spec) {
   }
 }
 
+/* Members of the payload come in the order of the model's columns; what is no column after them. */
+static void order_fields(OndSpec *spec) {
+  int n = ond_mapping_count(spec->mapping);
+  int *ranks = palloc(sizeof(int) * Max(n, 1));
+
+  for (int i = 0; i < n; i++) {
+    const OndField *f = ond_mapping_field(spec->mapping, i);
+
+    ranks[i] = f->kind == OND_SOURCE_COLUMN ? ond_model_column(spec->model, f->text) : spec->model->n_columns;
+  }
+  ond_mapping_order(spec->mapping, ranks);
+}
+
 /* --- the connector ---------------------------------------------------------------------------------------- */
 
 static void compile_connector(OndSpec *spec, const OndDestination *destination) {
@@ -250,6 +263,7 @@ OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDes
   }
   compile_mapping_document(spec);
   compile_fields(spec);
+  order_fields(spec);
   compile_connector(spec, destination);
   compile_cursor(spec);
   check_types(spec);

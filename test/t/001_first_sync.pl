@@ -93,9 +93,8 @@ $t->run_is($run, {rows_failed => 0, rows_held_back => 1, requests => 0}, 'it is 
 my $explained = $t->sql("SELECT ondatra.explain_row('customers', '{\"id\": 9}')");
 like($explained, qr/email is not valid/, 'explain_row knows the row and the reason');
 unlike($explained, qr/s3cret/, 'and no credential');
-is($t->sql("SELECT ondatra.retry_failed('customers')"), '1', 'retry_failed releases it');
-$run = $t->run('customers');
-$t->run_is($run, {rows_failed => 1, requests => 1}, 'it is tried again');
+$run = $t->retry('customers');
+$t->run_is($run, {released => 1, rows_failed => 1, requests => 1}, 'retry_failed releases it, and it is tried again');
 $t->sql('UPDATE mart.people SET poison = NULL WHERE id = 9');
 $run = $t->run('customers');
 $t->run_is($run, {status => 'succeeded', rows_held_back => 0, rows_failed => 0}, 'the row as it was before is fine');

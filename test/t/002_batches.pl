@@ -113,8 +113,7 @@ for my $case (
     $t->script({answer => {records => JSON::PP::true}});
     $t->sql("SELECT ondatra.update_destination('$sync', options => '" . $t->json_of({object => {upsert => {method => 'POST', path => '/batch', query => {result => 'order'},
         body => $array, batch => {rows => 10}, result => \%by_order}, delete => {method => 'POST', path => '/batch/delete', body => ['$each', {id => '{{key}}'}], batch => {rows => 10}}}}) . "')");
-    $t->sql("SELECT ondatra.retry_failed('$sync')");
-    $run = $t->run($sync);
+    $run = $t->retry($sync);
     is($run->{rows_created} + $run->{rows_updated}, 50, 'they go out again');
     is($run->{status}, 'succeeded', 'and are delivered when the answer is right');
 }

@@ -43,8 +43,7 @@ sub bad_answer {
 
     $t->script($sound);
     $want{mend}->($sync) if $want{mend};
-    $t->sql("SELECT ondatra.retry_failed('$sync')");
-    $run = $t->run($sync);
+    $run = $t->retry($sync);
     is($run->{status}, 'succeeded', "$name: the next run, with a sound server, succeeds");
     is($run->{rows_created} + $run->{rows_updated}, 3, "$name: and delivers the three rows");
     is_deeply([map { $_->{name} } @{ $t->records }{ 1 .. 3 }], ['row 1', 'row 2', 'row 3'], "$name: which are there");
@@ -164,8 +163,7 @@ for my $url ('http://169.254.169.254', 'http://[fe80::1]', 'http://0.0.0.0:' . $
     $t->run($sync);
     $t->sql("UPDATE mart.$sync SET name = 'second', seq = 2 WHERE id = 1");
     $t->script({rules => []});
-    $t->sql("SELECT ondatra.retry_failed('$sync')");
-    $t->run($sync);
+    $t->retry($sync);
     is($t->records->{1}{name}, 'second', 'what is delivered after doubt is the row as it is now');
     $t->sql("UPDATE mart.$sync SET name = 'row 1', seq = 3 WHERE id = 1");
     my $run = $t->run($sync);

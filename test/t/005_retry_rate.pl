@@ -155,8 +155,7 @@ for my $case (['one window', '10/1s', [900, 10]], ['two windows', ['8/1s', '3/20
     cmp_ok($run->{rows_pending}, '>', 300, 'the rest is pending');
     like("$run->{error_message} " . ($run->{error_detail} // ''), qr/503/, 'and it says what it met');
     $t->script({rules => []});
-    $t->sql("SELECT ondatra.retry_failed('$sync')");
-    $run = $t->run($sync);
+    $run = $t->retry($sync);
     is($run->{status}, 'succeeded', 'the outage is over');
     is($run->{rows_created} + $run->{rows_updated}, 500, 'all rows are delivered');
     is($t->state->{records}, 500, 'and there');
@@ -176,8 +175,7 @@ for my $case (['one window', '10/1s', [900, 10]], ['two windows', ['8/1s', '3/20
     ok($t->sql("SELECT length(state_reason) > 0 FROM ondatra.syncs WHERE name = '$sync'") eq 't', 'with a reason');
     $t->script({rules => []});
     $t->sql("SELECT ondatra.resume_sync('$sync')");
-    $t->sql("SELECT ondatra.retry_failed('$sync')");
-    is($t->run($sync)->{status}, 'succeeded', 'resume_sync, and it goes on');
+    is($t->retry($sync)->{status}, 'succeeded', 'resume_sync, and it goes on');
     is($t->state->{records}, 200, 'all rows are there');
 }
 {
@@ -201,8 +199,7 @@ for my $case (['one window', '10/1s', [900, 10]], ['two windows', ['8/1s', '3/20
     $t->script({path => '^/contacts/', answer => {status => 503}});
     $t->run($sync);
     isnt($t->sql("SELECT state FROM ondatra.syncs WHERE name = '$sync'"), 'error', 'one failed run is no reason to stop');
-    $t->sql("SELECT ondatra.retry_failed('$sync')");
-    $t->run($sync);
+    $t->retry($sync);
     is($t->sql("SELECT state FROM ondatra.syncs WHERE name = '$sync'"), 'error', 'error_after = 2: the second is');
     my ($status) = $t->rows("SELECT * FROM ondatra.sync_status WHERE name = '$sync'");
     is($status->{state}, 'error', 'sync_status shows it');

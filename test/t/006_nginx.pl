@@ -53,8 +53,7 @@ sub setup {
     $t->sql("SELECT ondatra.update_sync('$sync', options => '{\"error_after\": 1000}')");
     my $run;
     my $done = $t->poll(sub {
-        $run = $t->run($sync);
-        $t->sql("SELECT ondatra.retry_failed('$sync')") if $run->{status} ne 'succeeded';
+        $run = $t->retry($sync);
         return $run->{status} eq 'succeeded';
     }, 'limit_req with 503: in the end a run succeeds');
     is($t->state->{records}, 40, 'limit_req with 503: all are there');
@@ -99,9 +98,8 @@ sub setup {
     is($run->{rows_created}, 0, 'too slow is not');
     is($t->sql("SELECT string_agg(DISTINCT error_class, ',') FROM ondatra.failed_rows WHERE sync_name = '$sync'"), 'unknown_outcome', 'its outcome is unknown');
     $t->sql("SELECT ondatra.update_destination('$sync', options => '{\"timeout_ms\": 60000}')");
-    $t->sql("SELECT ondatra.retry_failed('$sync')");
     $t->script({rules => []});
-    $run = $t->run($sync);
+    $run = $t->retry($sync);
     is($run->{rows_created} + $run->{rows_updated}, 2, 'and it is sent again');
     $t->no_violations;
 }
@@ -128,8 +126,7 @@ for my $case ([cut => qr/^unknown_outcome$/], [down => qr/^(unavailable|unknown_
     $t->check_counts($t->sql("SELECT max(run_id) FROM ondatra.sync_runs WHERE sync_name = '$sync'"));
     $t->script({rules => []});
     $t->start_nginx("  server { listen 127.0.0.1:$port{tls} ssl http2; server_name localhost; $tls location / { $back } }", ports => [$port{tls}]);
-    $t->sql("SELECT ondatra.retry_failed('$sync')");
-    my $run = $t->run($sync);
+    my $run = $t->retry($sync);
     is($run->{status}, 'succeeded', 'the next run succeeds');
     is($t->state->{records}, 300, 'every row is there');
     cmp_ok($t->state->{repeats}, '<=', 4, 'and only what was in flight came twice');

@@ -7,6 +7,7 @@ package Ondatra::Test;
 #   $t->destination('api', {object => {...}});          # base_url: the scripted destination
 #   $t->script({method => 'PUT', answer => {...}});     # test/server/README.md
 #   my $run = $t->run('sync');                          # run_sync: the row of sync_runs, its counts checked
+#   $run = $t->retry('sync');                           # retry_failed, and a run
 #
 # Tests poll conditions, with poll_sql and poll; nothing sleeps for a fixed time. What is started here is stopped at the end of the test.
 
@@ -29,10 +30,12 @@ my $json = JSON::PP->new->canonical->allow_nonref;
 my $json_text = JSON::PP->new->utf8->canonical->allow_nonref;
 my @children;
 my $own_pid = $$;
+# A test that is told to end ends what it has started.
+$SIG{TERM} = $SIG{INT} = sub { die "ended by a signal\n" };
 
 sub new {
     my ($class, %args) = @_;
-    my $self = bless {dir => File::Temp::tempdir('ondatra-t.XXXXXX', TMPDIR => 1, CLEANUP => 1), n => 0}, $class;
+    my $self = bless {dir => File::Temp::tempdir('ondatra.XXXXXX', DIR => $PostgreSQL::Test::Utils::tmp_check), n => 0}, $class;
     my $node = $self->{node} = PostgreSQL::Test::Cluster->new($args{name} || 'main');
     my $certs = $args{tls} ? $self->certificates : undef;
     $node->init(extra => ['--encoding=UTF8', '--locale=C']);
@@ -188,6 +191,20 @@ sub run {
     note("run $run->{run_id} of $name: $run->{status}" . ($run->{error_message} ? ": $run->{error_message}" : ''));
     $self->check_counts($run->{run_id});
     return $run;
+}
+
+# retry_failed and a run. The server may have begun a run by itself in between: the counts of what was sent are summed over the runs since.
+sub retry {
+    my ($self, $name) = @_;
+    my $last = $self->sql('SELECT coalesce(max(run_id), 0) FROM ondatra.sync_runs');
+    my $released = $self->sql('SELECT ondatra.retry_failed(' . literal($name) . ')');
+    my $run = $self->run($name);
+    my $since = 'FROM ondatra.sync_runs WHERE run_id > ' . $last . ' AND sync_name = ' . literal($name);
+    $self->poll(sub { $self->sql("SELECT count(*) $since AND finished_at IS NULL") eq '0' }) or die "a run of $name does not end";
+    $self->check_counts($_) for grep { $_ != $run->{run_id} } split /\n/, $self->sql("SELECT run_id $since");
+    my ($sums) = $self->rows('SELECT ' . join(', ', map { "sum($_)::bigint AS $_" } qw(rows_created rows_updated rows_deleted rows_failed requests retries)) . " $since");
+    my ($end) = $self->rows("SELECT status, error_message, error_detail $since ORDER BY run_id DESC LIMIT 1");
+    return {%$run, %$sums, %$end, released => $released};
 }
 
 # rows_scanned = unchanged + created + updated + failed + invalid + held_back + skipped + pending
