@@ -10,7 +10,8 @@ CREATE SCHEMA mart;
 CREATE TABLE mart.people (id int PRIMARY KEY, email text, plan text, mrr numeric(10, 2) NOT NULL);
 INSERT INTO mart.people
   SELECT i, 'user' || i || '@example.com', (ARRAY['free', 'pro', 'team'])[1 + i % 3], i % 3 * 24.50 FROM generate_series(1, 30000) i;
--- The destination of this demo refuses what has a field "poison".
+-- The destination of this demo refuses what has a field "poison", and gives its text as the reason.
+\! curl -sS -o /dev/null -X POST -d '{"records": {"message": "{}"}}' "$DESTINATION/_control/script"
 CREATE VIEW mart.customers AS
   SELECT id, email, plan, mrr, CASE WHEN email LIKE '%@@%' THEN 'email is not valid: ' || email END AS poison FROM mart.people;
 
@@ -48,7 +49,7 @@ SELECT run_id, status, rows_scanned, rows_unchanged, requests, duration FROM ond
 \echo
 \echo '== Only what changed is sent: 300 updates, 15 deletes, 20 new customers'
 \set ECHO queries
-UPDATE mart.people SET plan = 'team', mrr = 49 WHERE id % 100 = 0;
+UPDATE mart.people SET plan = 'team', mrr = 99 WHERE id % 100 = 0;
 DELETE FROM mart.people WHERE id BETWEEN 101 AND 115;
 INSERT INTO mart.people SELECT i, 'user' || i || '@example.com', 'free', 0 FROM generate_series(30001, 30020) i;
 SELECT run_id, status, rows_unchanged, rows_created, rows_updated, rows_deleted, requests FROM ondatra.run_sync('customers');
@@ -67,7 +68,7 @@ SELECT jsonb_pretty(ondatra.explain_row('customers', '{"id": 77}')) AS explain_r
 \echo
 \echo '== Two of them are mended; the refused one is not sent again by itself'
 \set ECHO queries
-UPDATE mart.people SET email = 'user' || id || '@example.com' WHERE id IN (7, 77);
+UPDATE mart.people SET email = 'user' || id || '@example.org' WHERE id IN (7, 77);
 SELECT run_id, status, rows_updated, rows_held_back, requests FROM ondatra.run_sync('customers');
 
 \set ECHO none

@@ -8,6 +8,9 @@
 #include "catalog/pg_database.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #if PG_VERSION_NUM < 150000
 #error "ondatra needs PostgreSQL 15 or newer"

@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
+
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 

@@ -114,6 +114,7 @@ static void begin_key(const OndSync *sync, XXH3_state_t *state) {
   uint64 seed;
 
   memcpy(&seed, sync->hash_seed + 8, sizeof(seed));
+  XXH3_INITSTATE(state);
   XXH3_128bits_reset_withSeed(state, seed);
   XXH3_128bits_update(state, &sync->sync_id, sizeof(sync->sync_id));
 }

@@ -120,22 +120,35 @@ static bool same_limit(OndRateLimit a, OndRateLimit b) {
   return a.requests == b.requests && a.window_us == b.window_us;
 }
 
-/* The use that a new limit takes over: that of the same limit, else of the one in its place, else none. */
-static void carry_window(const Budget *old, int old_group, int i, OndRateLimit limit, OndRateWindow *out, int64 now_us) {
-  const OndRateGroup *group = old_group >= 0 ? &old->spec.groups[old_group] : NULL;
+/*
+ * The old window whose use a new limit takes over, -1: none. The same limit; else the shortest window that is at least as long, which counts what the
+ * new one has to and perhaps more; else the longest, which knows best.
+ */
+static int predecessor(const OndRateGroup *old, OndRateLimit limit) {
+  int best = -1;
 
-  for (int k = 0; group != NULL && k < group->n; k++) {
-    if (same_limit(group->limits[k], limit)) {
-      *out = old->windows[old_group][k];
-      return;
-    }
+  for (int k = 0; k < old->n; k++) {
+    int64 us = old->limits[k].window_us;
+    int64 best_us = best < 0 ? 0 : old->limits[best].window_us;
+
+    if (same_limit(old->limits[k], limit))
+      return k;
+    if (best < 0 || (us >= limit.window_us ? best_us < limit.window_us || us < best_us : us > best_us))
+      best = k;
   }
-  if (group != NULL && i < group->n) {
-    *out = old->windows[old_group][i];
-    ond_rate_window_change(out, limit, now_us);
+  return best;
+}
+
+static void carry_window(const Budget *old, int old_group, OndRateLimit limit, OndRateWindow *out, int64 now_us) {
+  int k = old_group >= 0 ? predecessor(&old->spec.groups[old_group], limit) : -1;
+
+  if (k < 0) {
+    ond_rate_window_init(out, limit);
     return;
   }
-  ond_rate_window_init(out, limit);
+  *out = old->windows[old_group][k];
+  if (!same_limit(out->limit, limit))
+    ond_rate_window_change(out, limit, now_us);
 }
 
 static int find_group(const OndRateSpec *spec, const char *name) {
@@ -152,7 +165,7 @@ static void set_limits(Budget *b, const OndRateSpec *spec, int64 now_us, Budget 
     int old_group = find_group(&scratch->spec, spec->groups[g].name);
 
     for (int i = 0; i < spec->groups[g].n; i++)
-      carry_window(scratch, old_group, i, spec->groups[g].limits[i], &b->windows[g][i], now_us);
+      carry_window(scratch, old_group, spec->groups[g].limits[i], &b->windows[g][i], now_us);
   }
   b->spec = *spec;
 }

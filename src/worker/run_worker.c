@@ -22,12 +22,14 @@
 #include "utils/elog.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "catalog/settings.h"
 #include "compat.h"
 #include "worker/state.h"
 
 #define RATE_SAMPLE_US 1000000
+#define UNIX_EPOCH_US  ((int64)(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 static emit_log_hook_type previous_log_hook = NULL;
 static OndBudget *budget = NULL;
@@ -61,8 +63,26 @@ static double sample_rate(const OndProgress *p) {
   return rate;
 }
 
+static OndProgress last_progress;
+static int64 paused_until = 0;     /* unix microseconds */
+
+static int64 unix_us(void) {
+  return GetCurrentTimestamp() + UNIX_EPOCH_US;
+}
+
 static void host_progress(const OndProgress *p) {
-  ond_slot_progress(p, sample_rate(p));
+  last_progress = *p;
+  if (paused_until > last_progress.throttled_until && paused_until > unix_us())
+    last_progress.throttled_until = paused_until;
+  ond_slot_progress(&last_progress, sample_rate(p));
+}
+
+/* A run that waits for its destination may have nothing else to report for long. */
+static void show_throttle(int64 wait_us) {
+  if (wait_us == 0 && last_progress.throttled_until == 0)
+    return;
+  last_progress.throttled_until = wait_us == 0 ? 0 : unix_us() + wait_us;
+  ond_slot_progress(&last_progress, sample_rate(&last_progress));
 }
 
 static bool host_cancelled(void) {
@@ -82,7 +102,10 @@ static void host_budget_attach(int64 destination_id, const OndRateSpec *spec, in
 }
 
 static int64 host_budget_take(int group, int64 now_us) {
-  return budget != NULL ? ond_budget_take(budget, group, now_us) : 0;
+  int64 wait_us = budget != NULL ? ond_budget_take(budget, group, now_us) : 0;
+
+  show_throttle(wait_us);
+  return wait_us;
 }
 
 static void host_budget_done(void) {
@@ -91,8 +114,14 @@ static void host_budget_done(void) {
 }
 
 static void host_budget_pause(int64 until_us) {
+  int64 wait_us = until_us - ond_clock_us();
+
   if (budget != NULL)
     ond_budget_pause(budget, until_us);
+  if (wait_us > 0) {
+    paused_until = unix_us() + wait_us;
+    show_throttle(wait_us);
+  }
 }
 
 static void host_budget_error(const char *words) {

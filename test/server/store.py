@@ -10,7 +10,7 @@ import json
 
 from request import pointer
 
-OPTIONS = {"poison": "poison", "seq": "seq", "replay_errors": False, "missing_delete": 404, "refused": 422}
+OPTIONS = {"poison": "poison", "seq": "seq", "replay_errors": False, "missing_delete": 404, "refused": 422, "message": "row is poisoned: {}"}
 HISTORY_MAX = 1000
 
 
@@ -113,7 +113,7 @@ class Store:
         if poison in (None, False, ""):
             return
         status = poison if isinstance(poison, int) and poison is not True and 400 <= poison < 600 else self.options["refused"]
-        raise Refused(status, f"row is poisoned: {poison}", "poisoned")
+        raise Refused(status, self.options["message"].format(poison), "poisoned")
 
     def put(self, collection, record_id, value, request, merge=False):
         self.check(value)

@@ -54,7 +54,7 @@ sub setup {
     my $run;
     my $done = $t->poll(sub {
         $run = $t->retry($sync);
-        return $run->{status} eq 'succeeded';
+        return $run->{status} eq 'succeeded' && !$t->failed_rows($sync);
     }, 'limit_req with 503: in the end a run succeeds');
     is($t->state->{records}, 40, 'limit_req with 503: all are there');
     is($t->state->{repeats}, 0, 'limit_req with 503: none came twice');

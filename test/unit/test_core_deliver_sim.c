@@ -67,7 +67,7 @@ static OndTask *io_next(void *arg) {
   EXPECT(!sim->asked && !sim->commit_failed && !sim->breaker_due && !sim->auth_due && !sim->drained);
   EXPECT(sim->held_rows == 0 || sim->held_bytes < sim->config->policy.window_bytes_max);
   EXPECT(sim->held_rows <= (int64_t)HELD_WINDOWS * sim->config->policy.window_rows_max);
-  sim->now += pick(&sim->random, 0, 20);
+  sim->now += pick(&sim->random, 0, sim->config->next_us);
   if (sim->n_taken == sim->n_rows) {
     sim->drained = true;
     return NULL;
@@ -748,6 +748,7 @@ void sim_config_random(SimConfig *c, unsigned long long *random) {
   c->latency_min = pick(random, 0, 20 * SIM_MS);
   c->latency_max = c->latency_min + pick(random, 0, 300 * SIM_MS);
   c->commit_us = pick(random, 0, 20 * SIM_MS);
+  c->next_us = pick(random, 0, 20);
   c->overshoot_us = pick(random, 0, 10 * SIM_MS);
   c->retry_after_max = rare(random, 3000000);
   c->n_limits = (int)pick(random, 0, SIM_LIMITS);

@@ -73,7 +73,7 @@ typedef struct SimConfig {
   bool may_bisect;         /* the refusal may be about single rows */
   /* answers in 1/1000 */
   int no_answer, five_hundred, throttled, unavailable, auth, start_failed, row_throttled, row_unknown;
-  int64_t latency_min, latency_max, commit_us, overshoot_us;
+  int64_t latency_min, latency_max, commit_us, next_us, overshoot_us;
   int64_t retry_after_max; /* of what the destination names; 0: it names none */
   int n_limits;
   OndRateLimit limits[SIM_LIMITS];
