@@ -44,21 +44,21 @@
 
 #define LOOK_MS        200
 #define NOTICE_US      1000000
-#define RECORD_WAIT_MS 15000       /* for the scheduler's record of a run that died */
+#define RECORD_WAIT_MS 15000 /* for the scheduler's record of a run that died */
 #define KEYS_BYTES_MAX 1048576
-#define CHAIN_MAX      64          /* processes looked at in the search of a deadlock */
+#define CHAIN_MAX      64 /* processes looked at in the search of a deadlock */
 
 /* One call of run_sync. */
 typedef struct RunCall {
   OndSync *sync;
   bool wait;
-  TimestampTz deadline;            /* DT_NOEND: none */
+  TimestampTz deadline; /* DT_NOEND: none */
   Interval *timeout;
-  dsm_segment *keys;               /* NULL: all rows */
+  dsm_segment *keys; /* NULL: all rows */
   OndRunRequest request;
   OndStarted started;
   bool has_slot;
-  int64 run_id;                    /* of its own run, once it is known */
+  int64 run_id; /* of its own run, once it is known */
   bool said_waiting;
   OndPhase said_phase;
   OndProgress said;
@@ -202,8 +202,8 @@ static dsm_segment *share_keys(const OndSync *sync, Jsonb *keys) {
 
 static TimestampTz deadline_of(Interval *timeout) {
   TimestampTz now = GetCurrentTimestamp();
-  TimestampTz deadline = DatumGetTimestampTz(
-    DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), IntervalPGetDatum(timeout)));
+  TimestampTz deadline =
+      DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), IntervalPGetDatum(timeout)));
 
   if (deadline <= now)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout must be positive")));
@@ -303,10 +303,11 @@ static Chain lock_holders(const OndSync *sync) {
   uint64 n;
 
   ond_our_begin(&scope, true);
-  n = ond_spi(SPI_OK_SELECT,
-              "SELECT l.pid FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'ondatra.all_syncs'::regclass AND l.objid::int8 = $1 "
-              "AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND l.granted AND l.pid IS NOT NULL",
-              1, types, values, NULL);
+  n = ond_spi(
+      SPI_OK_SELECT,
+      "SELECT l.pid FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'ondatra.all_syncs'::regclass AND l.objid::int8 = $1 "
+      "AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND l.granted AND l.pid IS NOT NULL",
+      1, types, values, NULL);
   for (uint64 i = 0; i < n; i++) {
     bool isnull;
 
@@ -327,8 +328,10 @@ static void check_deadline(const RunCall *call) {
   if (call->run_id == 0)
     ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("sync \"%s\" could not be started within %s", call->sync->name, timeout),
                     errhint("The view ondatra.run_progress shows what it is busy with.")));
-  ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("run %lld of sync \"%s\" did not end within %s", (long long)call->run_id, call->sync->name, timeout),
-                  errhint("It goes on: the view ondatra.run_progress shows it, ondatra.cancel_run(%lld) stops it.", (long long)call->run_id)));
+  ereport(ERROR,
+          (errcode(ERRCODE_QUERY_CANCELED),
+           errmsg("run %lld of sync \"%s\" did not end within %s", (long long)call->run_id, call->sync->name, timeout),
+           errhint("It goes on: the view ondatra.run_progress shows it, ondatra.cancel_run(%lld) stops it.", (long long)call->run_id)));
 }
 
 static void say_sending(const RunCall *call, const OndSlot *slot, const OndProgress *p) {
@@ -408,7 +411,8 @@ static bool await_edit(RunCall *call) {
 
 static void cannot_start(OndStart why) {
   if (why == OND_START_NO_SLOT)
-    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("%d runs go on already, as many as may at once", ond_setting_max_workers),
+    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                    errmsg("%d runs go on already, as many as may at once", ond_setting_max_workers),
                     errhint("Try again later, call ondatra.trigger_sync(), or raise ondatra.max_workers.")));
   ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("no worker process is free"),
                   errhint("Try again later, call ondatra.trigger_sync(), or raise max_worker_processes.")));
@@ -448,8 +452,8 @@ static bool read_row(int64 run_id, bool finished, Datum *row) {
   bool found;
 
   ond_our_begin(&scope, true);
-  found = ond_spi_snapshot("SELECT r FROM ondatra.sync_runs r WHERE r.run_id = $1 AND (NOT $2 OR r.finished_at IS NOT NULL)", 2, types, values,
-                           NULL, GetLatestSnapshot()) > 0;
+  found = ond_spi_snapshot("SELECT r FROM ondatra.sync_runs r WHERE r.run_id = $1 AND (NOT $2 OR r.finished_at IS NOT NULL)", 2, types,
+                           values, NULL, GetLatestSnapshot()) > 0;
   if (found) {
     bool isnull;
     Datum d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
@@ -478,10 +482,11 @@ static Datum row_of_dead(RunCall *call, const OndSlot *slot) {
     ResetLatch(MyLatch);
     CHECK_FOR_INTERRUPTS();
   }
-  ereport(ERROR, (errcode(MAKE_SQLSTATE(slot->error_code[0], slot->error_code[1], slot->error_code[2], slot->error_code[3], slot->error_code[4])),
-                  has_row ? errmsg("run %lld of sync \"%s\" was interrupted", (long long)slot->run_id, call->sync->name)
-                          : errmsg("the run of sync \"%s\" could not be started", call->sync->name),
-                  errdetail("%s", slot->error_message)));
+  ereport(ERROR,
+          (errcode(MAKE_SQLSTATE(slot->error_code[0], slot->error_code[1], slot->error_code[2], slot->error_code[3], slot->error_code[4])),
+           has_row ? errmsg("run %lld of sync \"%s\" was interrupted", (long long)slot->run_id, call->sync->name)
+                   : errmsg("the run of sync \"%s\" could not be started", call->sync->name),
+           errdetail("%s", slot->error_message)));
 }
 
 /* Watches the run. False: it found the sync busy with an edit, and has to be started again. */
@@ -511,8 +516,9 @@ static bool watch(RunCall *call, Datum *row) {
   if (slot.ending == OND_ENDING_DIED)
     *row = row_of_dead(call, &slot);
   else if (!read_row(slot.run_id, false, row))
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("run %lld of sync \"%s\" left no row", (long long)slot.run_id, call->sync->name),
-                    errdetail("The sync was dropped.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("run %lld of sync \"%s\" left no row", (long long)slot.run_id, call->sync->name),
+             errdetail("The sync was dropped.")));
   return true;
 }
 

@@ -74,7 +74,7 @@ static void read_key(FunctionCallInfo fcinfo, OndSync *s) {
   }
 }
 
-static void refuse_cron(void) pg_attribute_noreturn();
+static _Noreturn void refuse_cron(void);
 static void refuse_cron(void) {
   if (!OidIsValid(get_extension_oid("pg_cron", true))) {
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cron schedules need the extension pg_cron"),
@@ -269,7 +269,7 @@ static const Part *changed_part(const OndSync *old, const OndSync *new, const On
   return same_text(old->object, new->object) ? NULL : &part_object;
 }
 
-static void refuse_undecided(const OndSync *s, const Part *part) pg_attribute_noreturn();
+static _Noreturn void refuse_undecided(const OndSync *s, const Part *part);
 static void refuse_undecided(const OndSync *s, const Part *part) {
   ereport(ERROR,
           (errcode(ERRCODE_OBJECT_IN_USE), errmsg("sync \"%s\" has delivered rows under %s", s->name, part->present),

@@ -104,7 +104,7 @@ OndKeyResult ond_key_read(uint8 key[OND_KEY_BYTES], OndError *err) {
   return result;
 }
 
-static void refuse_file(const char *verb, const char *path) pg_attribute_noreturn();
+static _Noreturn void refuse_file(const char *verb, const char *path);
 static void refuse_file(const char *verb, const char *path) {
   ereport(ERROR, (errcode_for_file_access(), errmsg("could not %s key file \"%s\": %m", verb, shown(path)),
                   errhint("Set ondatra.key_file to a place where the server's user may write.")));

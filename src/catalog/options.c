@@ -68,7 +68,7 @@ static const Option *find_option(const char *name) {
   return NULL;
 }
 
-static void refuse_unknown(const char *name) pg_attribute_noreturn();
+static _Noreturn void refuse_unknown(const char *name);
 static void refuse_unknown(const char *name) {
   StringInfoData names;
 
@@ -91,7 +91,7 @@ static char *value_text(const JsonbValue *v) {
   }
 }
 
-static void refuse_value(const Option *o, const JsonbValue *v, const char *hint) pg_attribute_noreturn();
+static _Noreturn void refuse_value(const Option *o, const JsonbValue *v, const char *hint);
 static void refuse_value(const Option *o, const JsonbValue *v, const char *hint) {
   const char *quote = v->type == jbvString ? "\"" : "";
 

@@ -56,6 +56,6 @@ extern uint64 ond_spi(int expect, const char *sql, int nargs, Oid *types, Datum 
 extern uint64 ond_spi_snapshot(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, Snapshot snapshot);
 
 /* ereport(ERROR) from an OndError. */
-extern void ond_raise(const OndError *e) pg_attribute_noreturn();
+extern _Noreturn void ond_raise(const OndError *e);
 
 #endif

@@ -63,11 +63,12 @@ static void define_network(void) {
 
 static void define_rights(void) {
   DefineCustomStringVariable("ondatra.secret_env", "Lists environment variables of the server that destinations may use as secrets.",
-                             "Entries such as CRM_TOKEN=app@crm.example.com, separated by commas; * stands for any role or host.", &ond_setting_secret_env, "", PGC_SIGHUP,
-                             GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+                             "Entries such as CRM_TOKEN=app@crm.example.com, separated by commas; * stands for any role or host.",
+                             &ond_setting_secret_env, "", PGC_SIGHUP, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
   DefineCustomStringVariable("ondatra.secret_dir", "Lists files of the server that destinations may use as secrets.",
-                             "Entries such as /etc/ondatra/=app@crm.example.com (a file, or a directory for those below it), separated by commas; * stands for any role or host.", &ond_setting_secret_dir, "", PGC_SIGHUP,
-                             GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+                             "Entries such as /etc/ondatra/=app@crm.example.com (a file, or a directory for those below it), separated by "
+                             "commas; * stands for any role or host.",
+                             &ond_setting_secret_dir, "", PGC_SIGHUP, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
   DefineCustomStringVariable("ondatra.key_file", "Names the file with the key that stored secrets are encrypted with.",
                              "Empty: ondatra.key in the data directory, made at first use.", &ond_setting_key_file, "", PGC_SIGHUP,
                              GUC_SUPERUSER_ONLY, NULL, NULL, NULL);

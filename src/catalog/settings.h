@@ -6,18 +6,18 @@
 
 #include "postgres.h"
 
-extern bool ond_setting_enabled;               /* off: no run starts, and running ones stop */
-extern int ond_setting_max_workers;            /* runs at once, all databases together */
-extern int ond_setting_max_destinations;       /* budgets in use at once */
-extern int ond_setting_work_mem_kb;            /* memory of a run's diff */
-extern char *ond_setting_allowed_hosts;        /* never NULL; so are all texts here */
+extern bool ond_setting_enabled;         /* off: no run starts, and running ones stop */
+extern int ond_setting_max_workers;      /* runs at once, all databases together */
+extern int ond_setting_max_destinations; /* budgets in use at once */
+extern int ond_setting_work_mem_kb;      /* memory of a run's diff */
+extern char *ond_setting_allowed_hosts;  /* never NULL; so are all texts here */
 extern char *ond_setting_secret_env;
 extern char *ond_setting_secret_dir;
-extern char *ond_setting_key_file;             /* empty: ondatra.key in the data directory */
+extern char *ond_setting_key_file; /* empty: ondatra.key in the data directory */
 extern bool ond_setting_allow_superuser_owner;
-extern int ond_setting_run_retention_min;      /* -1: for ever */
+extern int ond_setting_run_retention_min; /* -1: for ever */
 extern int ond_setting_max_response_size_kb;
-extern char *ond_setting_ca_file;              /* empty: the system's store */
+extern char *ond_setting_ca_file; /* empty: the system's store */
 
 /* Defines all of them, whether the library is preloaded or not. Called once, by _PG_init. */
 extern void ond_settings_define(void);

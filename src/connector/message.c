@@ -7,6 +7,7 @@
 #include "connector/message.h"
 
 #include <stdio.h>
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 #include "connector/internal.h"
@@ -184,6 +185,16 @@ static bool json_message(const OndOperation *o, const OndHttpResponse *response,
   return found;
 }
 
+/* A letter or a digit: "{}" says nothing. */
+static bool says_something(const char *text) {
+  for (; *text; text++) {
+    if (isalnum((unsigned char)*text) || (unsigned char)*text >= 0x80) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void ond_connector_message(const OndOperation *o, const OndHttpResponse *response, char *out, size_t n) {
   if (n == 0) {
     return;
@@ -196,7 +207,7 @@ void ond_connector_message(const OndOperation *o, const OndHttpResponse *respons
   if (json_message(o, response, out, n)) {
     return;
   }
-  if (response->body.len > 0 && first_line(response->body.data, response->body.len, out, n)) {
+  if (response->body.len > 0 && first_line(response->body.data, response->body.len, out, n) && says_something(out)) {
     return;
   }
   snprintf(out, n, response->status > 0 ? "HTTP status %d without a message" : "no answer", response->status);

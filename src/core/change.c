@@ -9,6 +9,9 @@
  *   - a key in doubt never plans UNCHANGED.
  *   - a value other than the one in doubt is never sent before sent_at + in_doubt_wait.
  *   - a refused version is not sent before retry_at, unless a person asked (resend).
+ *   - with on_unknown = hold, what is in doubt is marked refused for ever, however the run ended; only a person or another version takes the mark off.
+ *
+ * The mode governs new changes; a change in doubt is finished as it was begun.
  */
 #include <string.h>
 
@@ -66,11 +69,16 @@ static OndPlan again(OndVerdict v) {
   return p;
 }
 
-/* The verdict v, and the mark of a refused version that is out of date goes. */
+/* In doubt, and not to be sent again but by a person: at most once. */
+static bool is_held(const OndKeyState *s) {
+  return s->doubt_op != OND_OP_NONE && s->has_refused && s->retry_at == OND_NEVER && ond_hash_equal(s->refused, s->doubt_hash);
+}
+
+/* The verdict v, and the mark of a refused version that is out of date goes. That of a held change is not: its outcome is still unknown. */
 static OndPlan settled(OndVerdict v, const OndKeyState *s) {
   OndPlan p = verdict(v);
 
-  if (s->has_refused) {
+  if (s->has_refused && !is_held(s)) {
     p.settle = true;
     p.after = *s;
     p.after.has_refused = false;
@@ -108,7 +116,7 @@ static OndPlan plan_in_doubt(const OndKeyState *s, OndHash hash, const OndPlanPo
     return again(s->doubt_op == OND_OP_CREATE ? OND_V_CREATE : OND_V_UPDATE);
   if (may_still_arrive(s, policy))
     return verdict(OND_V_PENDING);
-  if (s->doubt_op == OND_OP_DELETE)
+  if (s->doubt_op == OND_OP_DELETE && policy->mode != OND_MODE_UPDATE)
     return verdict(OND_V_CREATE); /* the record may be gone */
   return plan_send(s, policy);
 }
@@ -223,6 +231,7 @@ OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, OndHash ha
                                  int64_t sent_at, const OndResolvePolicy *policy) {
   OndResolution r;
   bool same_change;
+  bool unknown;
   bool definite = outcome == OND_OUT_REJECTED;
 
   if (outcome == OND_OUT_ACCEPTED)
@@ -244,12 +253,13 @@ OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, OndHash ha
   if (r.after.doubt_op == OND_OP_NONE && outcome != OND_OUT_NOT_SENT)
     r.after.change_id = change_id;
 
-  if (outcome == OND_OUT_NOT_SENT || policy->interrupted)
+  unknown = r.after.doubt_op == op && r.after.change_id == change_id;
+  if (outcome == OND_OUT_NOT_SENT || (policy->interrupted && !(unknown && policy->hold_unknown)))
     return r;
   r.failed = true;
-  r.failed_as = outcome == OND_OUT_UNAVAILABLE && in_doubt && policy->hold_unknown ? OND_OUT_UNKNOWN : outcome;
+  r.failed_as = unknown && policy->hold_unknown && outcome != OND_OUT_INVALID ? OND_OUT_UNKNOWN : outcome;
   r.attempts = attempts_before(&r.after, op, hash) + 1;
-  r.next_attempt_at = next_attempt(outcome, in_doubt || same_change, r.attempts, policy);
+  r.next_attempt_at = next_attempt(outcome, unknown, r.attempts, policy);
   set_refused(&r.after, op, hash, r.attempts, r.next_attempt_at);
   return r;
 }
@@ -266,10 +276,9 @@ bool ond_change_fold(const OndKeyState *before, OndOp op, OndHash hash, int64_t 
     if (before->doubt_op == OND_OP_NONE || before->sent_at >= sent_at)
       return false; /* resolved */
     after->sent_at = sent_at;
-    return true;
-  }
-  set_doubt(after, op, hash, change_id, sent_at);
-  if (hold)
+  } else
+    set_doubt(after, op, hash, change_id, sent_at);
+  if (hold && !is_held(after))
     set_refused(after, op, hash, attempts_before(after, op, hash) + 1, OND_NEVER);
   return true;
 }

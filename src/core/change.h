@@ -103,7 +103,7 @@ typedef enum OndVerdict {
 typedef struct OndPlan {
   OndVerdict verdict;
   bool same_change;   /* CREATE, UPDATE, DELETE: the change in doubt goes again, keep change_id */
-  bool settle;        /* UNCHANGED, SKIPPED, KEEP: a refused mark is obsolete: write `after`, close the failed row. FORGET closes too. */
+  bool settle;        /* UNCHANGED, SKIPPED, KEEP: a refused mark is obsolete (but not that of a held change): write `after`, close the failed row. FORGET closes too. */
   OndKeyState after;  /* when settle */
 } OndPlan;
 
@@ -127,13 +127,13 @@ typedef struct OndResolvePolicy {
   int64_t now;                 /* unix microseconds */
   bool hold_unknown;           /* on_unknown = hold */
   int max_attempts;            /* failed runs of one version before it waits for a person */
-  bool interrupted;            /* the run was stopped while this was in flight: doubt, but no failed row */
+  bool interrupted;            /* the run was stopped while this was in flight: doubt, but no failed row (with hold_unknown there is one) */
 } OndResolvePolicy;
 
 typedef struct OndResolution {
   OndKeyState after;           /* empty: remove the state row */
   bool failed;                 /* upsert a failed row with the values below */
-  OndOutcome failed_as;        /* its error class: a 5xx that must not be repeated is an unknown outcome */
+  OndOutcome failed_as;        /* its error class: what is in doubt and must not be repeated is an unknown outcome, whatever the last try said */
   int attempts;
   int64_t next_attempt_at;     /* unix microseconds; OND_NEVER: waits for a person or a new version */
   bool closes_failure;         /* delete the key's failed row */

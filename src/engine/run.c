@@ -386,6 +386,11 @@ static void ending_error(Ending *e, const char *code, char *message, char *detai
   e->detail = detail;
 }
 
+/* What the destination did last, in a few words: " (HTTP 503)". */
+static const char *last_status(const Run *run) {
+  return run->delivery.last_status > 0 ? psprintf(" (HTTP %d)", run->delivery.last_status) : "";
+}
+
 static char *last_error(const Run *run) {
   if (run->delivery.last_error[0] == '\0')
     return NULL;
@@ -420,7 +425,7 @@ static void ending_of_counters(const Run *run, Ending *e) {
   int64 failed = c->failed + c->deletes_failed;
 
   if (failed > 0 && delivered == 0)
-    ending_error(e, "08P01", psprintf("none of the " INT64_FORMAT " changes that were sent was accepted", failed), last_error(run));
+    ending_error(e, "08P01", psprintf("none of the " INT64_FORMAT " changes that were sent was accepted%s", failed, last_status(run)), last_error(run));
   else
     e->status = failed + c->invalid + c->pending + c->deletes_pending > 0 ? "partial" : "succeeded";
 }
@@ -434,9 +439,11 @@ static void ending_of_delivery(const Run *run, Ending *e) {
       return;
     case OND_STOP_CANCELLED: e->status = "cancelled"; return;
     case OND_STOP_TIMEOUT: ending_error(e, "57014", pstrdup("the run reached its run_timeout"), NULL); return;
-    case OND_STOP_BREAKER: ending_error(e, "08006", pstrdup("the destination does not answer as it should; the rest is pending"), last_error(run)); return;
+    case OND_STOP_BREAKER: 
+      ending_error(e, "08006", psprintf("the destination does not answer as it should%s; the rest is pending", last_status(run)), last_error(run));
+      return;
     case OND_STOP_AUTH:
-      ending_error(e, "28000", pstrdup("the destination refuses the credentials"), last_error(run));
+      ending_error(e, "28000", psprintf("the destination refuses the credentials%s", last_status(run)), last_error(run));
       e->fatal = true;
       return;
     case OND_STOP_REFUSALS:

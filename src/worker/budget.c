@@ -27,10 +27,10 @@
 #define SLOT_WAIT_US 20000
 
 typedef struct Budget {
-  Oid database;                    /* InvalidOid: never used */
+  Oid database; /* InvalidOid: never used */
   int64 destination_id;
   int attached;
-  int concurrency;                 /* 0: unlimited */
+  int concurrency; /* 0: unlimited */
   int in_flight;
   int64 pause_until_us;
   TimestampTz last_error_at;
@@ -47,7 +47,7 @@ struct OndBudget {
 
 static Budget *budgets = NULL;
 static LWLockPadded *budget_locks = NULL;
-static OndBudget *handles = NULL;  /* of this process */
+static OndBudget *handles = NULL; /* of this process */
 
 Size ond_budget_memory(void) {
   return MAXALIGN(mul_size(sizeof(Budget), ond_setting_max_destinations));

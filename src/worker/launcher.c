@@ -34,10 +34,10 @@
 #include "worker/state.h"
 
 #define OND_SCHEDULERS 4
-#define NAP_MAX_MS     60000       /* also with a due time known: the system's clock may be set */
+#define NAP_MAX_MS     60000 /* also with a due time known: the system's clock may be set */
 
 typedef struct Child {
-  Oid database;                    /* InvalidOid: unused */
+  Oid database; /* InvalidOid: unused */
   BackgroundWorkerHandle *handle;
 } Child;
 
@@ -50,8 +50,8 @@ typedef struct Listing {
 
 static Child children[OND_SCHEDULERS];
 static bool listing_wanted = true;
-static Oid asked_up_to = InvalidOid;     /* a listing that found no room goes on here */
-static TimestampTz start_again_at = 0;   /* no worker process was free */
+static Oid asked_up_to = InvalidOid;   /* a listing that found no room goes on here */
+static TimestampTz start_again_at = 0; /* no worker process was free */
 static int start_failures = 0;
 
 /* --- listing databases --------------------------------------------------------------------------------------------- */
@@ -240,9 +240,7 @@ static TimestampTz look_around_safely(MemoryContext context) {
 
   MemoryContextSwitchTo(context);
   PG_TRY();
-  {
-    look_at = look_around();
-  }
+  { look_at = look_around(); }
   PG_CATCH();
   {
     HOLD_INTERRUPTS();

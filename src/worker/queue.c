@@ -19,7 +19,7 @@
 #include "worker/queue.h"
 
 #define DELAY_MAX_S 300
-#define LOOK_BACK   12             /* runs: more do not make the delay longer */
+#define LOOK_BACK   12 /* runs: more do not make the delay longer */
 
 static Datum column(uint64 row, int number, bool *isnull) {
   return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, isnull);
@@ -47,21 +47,24 @@ static void text_column(uint64 row, int number, char *out, size_t size) {
 
 /* "Did not get through": interrupted, or failed without having started. */
 static const char due_sql[] =
-  "SELECT s.sync_id, s.name, s.owner::pg_catalog.oid, s.next_run_at, q.trigger, q.requested_by, q.requested_at, b.lost, b.finished_at, "
-  "LEAST(q.requested_at, s.next_run_at, s.recover_at) AS due_at "
-  "FROM ondatra.all_syncs s "
-  "LEFT JOIN LATERAL (SELECT r.trigger, r.requested_by, r.requested_at FROM ondatra.run_requests r "
-  "                   WHERE r.sync_id = s.sync_id ORDER BY r.request_id LIMIT 1) q ON true "
-  "CROSS JOIN LATERAL ("
-  "  SELECT count(*) AS lost, max(u.finished_at) AS finished_at FROM ("
-  "    SELECT t.finished_at, sum(CASE WHEN t.status = 'interrupted' OR (t.status = 'failed' AND t.started_at IS NULL) THEN 0 ELSE 1 END) "
-  "             OVER (ORDER BY t.run_id DESC) AS others "
-  "    FROM (SELECT r.run_id, r.status, r.started_at, r.finished_at FROM ondatra.all_runs r "
-  "          WHERE r.sync_id = s.sync_id AND r.finished_at IS NOT NULL ORDER BY r.run_id DESC LIMIT " CppAsString2(LOOK_BACK) ") t) u "
-  "  WHERE u.others = 0) b "
-  "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR q.requested_at IS NOT NULL) "
-  "  AND NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.finished_at IS NULL AND r.status = 'held') "
-  "ORDER BY due_at, s.sync_id LIMIT " CppAsString2(OND_QUEUE_MAX);
+    "SELECT s.sync_id, s.name, s.owner::pg_catalog.oid, s.next_run_at, q.trigger, q.requested_by, q.requested_at, b.lost, b.finished_at, "
+    "LEAST(q.requested_at, s.next_run_at, s.recover_at) AS due_at "
+    "FROM ondatra.all_syncs s "
+    "LEFT JOIN LATERAL (SELECT r.trigger, r.requested_by, r.requested_at FROM ondatra.run_requests r "
+    "                   WHERE r.sync_id = s.sync_id ORDER BY r.request_id LIMIT 1) q ON true "
+    "CROSS JOIN LATERAL ("
+    "  SELECT count(*) AS lost, max(u.finished_at) AS finished_at FROM ("
+    "    SELECT t.finished_at, sum(CASE WHEN t.status = 'interrupted' OR (t.status = 'failed' AND t.started_at IS NULL) THEN 0 ELSE 1 END) "
+    "             OVER (ORDER BY t.run_id DESC) AS others "
+    "    FROM (SELECT r.run_id, r.status, r.started_at, r.finished_at FROM ondatra.all_runs r "
+    "          WHERE r.sync_id = s.sync_id AND r.finished_at IS NOT NULL ORDER BY r.run_id DESC LIMIT " CppAsString2(
+        LOOK_BACK) ") t) u "
+                   "  WHERE u.others = 0) b "
+                   "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR "
+                   "q.requested_at IS NOT NULL) "
+                   "  AND NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.finished_at IS NULL AND r.status = "
+                   "'held') "
+                   "ORDER BY due_at, s.sync_id LIMIT " CppAsString2(OND_QUEUE_MAX);
 
 static TimestampTz not_before(uint64 row) {
   int64 lost = number_column(row, 8);
@@ -131,9 +134,10 @@ void ond_queue_drop_leftovers(void) {
 OndOpenRun *ond_queue_open_runs(MemoryContext context, int *n) {
   OndOpenRun *list;
 
-  *n = (int)ond_spi(SPI_OK_SELECT,
-                    "SELECT run_id, sync_id, started_at FROM ondatra.all_runs WHERE finished_at IS NULL AND status IN ('queued', 'running')", 0,
-                    NULL, NULL, NULL);
+  *n =
+      (int)ond_spi(SPI_OK_SELECT,
+                   "SELECT run_id, sync_id, started_at FROM ondatra.all_runs WHERE finished_at IS NULL AND status IN ('queued', 'running')",
+                   0, NULL, NULL, NULL);
   list = MemoryContextAlloc(context, sizeof(OndOpenRun) * Max(*n, 1));
   for (int i = 0; i < *n; i++) {
     list[i].run_id = number_column(i, 1);
@@ -156,8 +160,8 @@ bool ond_queue_end_run(int64 run_id, bool cancelled, const char *code, const cha
               4, types, values, NULL) == 0)
     return false;
   ond_spi(SPI_OK_UPDATE,
-          "UPDATE ondatra.all_syncs s SET last_run_id = r.run_id FROM ondatra.all_runs r WHERE r.run_id = $1 AND s.sync_id = r.sync_id", 1, types,
-          values, NULL);
+          "UPDATE ondatra.all_syncs s SET last_run_id = r.run_id FROM ondatra.all_runs r WHERE r.run_id = $1 AND s.sync_id = r.sync_id", 1,
+          types, values, NULL);
   if (!cancelled)
     ond_spi(SPI_OK_INSERT,
             "INSERT INTO ondatra.run_requests (sync_id, trigger, requested_by) SELECT s.sync_id, 'recovery', 'ondatra' "
@@ -193,7 +197,8 @@ int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const char *code
   values[7] = CStringGetTextDatum(detail != NULL ? detail : "");
   if (ond_spi(SPI_OK_INSERT,
               "INSERT INTO ondatra.all_runs (run_id, sync_id, sync_name, owner, status, trigger, requested_by, queued_at, finished_at, "
-              "error_code, error_message, error_detail) SELECT $1, s.sync_id, s.name, s.owner, 'failed', $3, $4, $5, clock_timestamp(), $6, $7, "
+              "error_code, error_message, error_detail) SELECT $1, s.sync_id, s.name, s.owner, 'failed', $3, $4, $5, clock_timestamp(), "
+              "$6, $7, "
               "nullif($8, '') FROM ondatra.all_syncs s WHERE s.sync_id = $2 ON CONFLICT (run_id) DO NOTHING",
               8, types, values, NULL) == 0)
     return 0;

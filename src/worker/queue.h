@@ -16,7 +16,7 @@ typedef struct OndDue {
   char trigger[16];
   char requested_by[NAMEDATALEN];
   TimestampTz queued_at;
-  TimestampTz not_before;          /* after runs that did not get through: growing delays */
+  TimestampTz not_before; /* after runs that did not get through: growing delays */
 } OndDue;
 
 /* A run whose row says that it goes on. */
@@ -41,8 +41,8 @@ extern bool ond_queue_end_run(int64 run_id, bool cancelled, const char *code, co
  * A run that never got as far as writing its row: writes it, as failed, and counts it. run_id 0: takes a number. Returns the number, 0 when there is
  * such a row already or no such sync; *state_changed as ond_sync_run_finished().
  */
-extern int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const char *code, const char *message, const char *detail, bool fatal,
-                                      bool *state_changed);
+extern int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const char *code, const char *message, const char *detail,
+                                      bool fatal, bool *state_changed);
 
 /* Retention: deletes up to `rows` runs that finished before `before`, but the last one of each sync. How many. */
 extern uint64 ond_queue_delete_runs(TimestampTz before, int rows);

@@ -64,7 +64,7 @@ static double sample_rate(const OndProgress *p) {
 }
 
 static OndProgress last_progress;
-static int64 paused_until = 0;     /* unix microseconds */
+static int64 paused_until = 0; /* unix microseconds */
 
 static int64 unix_us(void) {
   return GetCurrentTimestamp() + UNIX_EPOCH_US;
@@ -130,14 +130,14 @@ static void host_budget_error(const char *words) {
 }
 
 static const OndRunHost host = {
-  .set_run = ond_slot_set_run,
-  .progress = host_progress,
-  .cancelled = host_cancelled,
-  .budget_attach = host_budget_attach,
-  .budget_take = host_budget_take,
-  .budget_done = host_budget_done,
-  .budget_pause = host_budget_pause,
-  .budget_error = host_budget_error,
+    .set_run = ond_slot_set_run,
+    .progress = host_progress,
+    .cancelled = host_cancelled,
+    .budget_attach = host_budget_attach,
+    .budget_take = host_budget_take,
+    .budget_done = host_budget_done,
+    .budget_pause = host_budget_pause,
+    .budget_error = host_budget_error,
 };
 
 /* --- the process ---------------------------------------------------------------------------------------------------- */

@@ -63,9 +63,7 @@ static bool safely(void (*step)(void *), void *arg, const char *about) {
   volatile bool done = true;
 
   PG_TRY();
-  {
-    step(arg);
-  }
+  { step(arg); }
   PG_CATCH();
   {
     HOLD_INTERRUPTS();
@@ -187,7 +185,7 @@ static void record_obstacle(const OndDue *due, const OndObstacle *obstacle) {
 typedef struct Start {
   const OndDue *due;
   OndAgenda *agenda;
-  OndStarted *started;             /* appended to */
+  OndStarted *started; /* appended to */
   int n_started;
   bool room;
 } Start;

@@ -106,8 +106,8 @@ static bool holds_run_lock(void) {
   for (int i = 0; i < locks->nelements; i++) {
     const LockInstanceData *l = &locks->locks[i];
 
-    if (l->pid == MyProcPid && l->holdMask != 0 && l->locktag.locktag_type == LOCKTAG_OBJECT &&
-        l->locktag.locktag_field1 == MyDatabaseId && l->locktag.locktag_field2 == extension->syncs_relid)
+    if (l->pid == MyProcPid && l->holdMask != 0 && l->locktag.locktag_type == LOCKTAG_OBJECT && l->locktag.locktag_field1 == MyDatabaseId &&
+        l->locktag.locktag_field2 == extension->syncs_relid)
       return true;
   }
   return false;

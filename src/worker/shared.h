@@ -12,7 +12,7 @@
 #include "engine/run.h"
 
 /* --- budgets: one set of windows per destination for all workers and syncs ---------------------------------- */
-typedef struct OndBudget OndBudget;                  /* process-local handle; released when the process exits */
+typedef struct OndBudget OndBudget; /* process-local handle; released when the process exits */
 /* Attaches to (or makes) the budget of a destination; brings its limits up to date. Error 53000 with the setting to raise when ondatra.max_destinations are in use. */
 extern OndBudget *ond_budget_attach(Oid database, int64 destination_id, const OndRateSpec *spec, int concurrency);
 extern void ond_budget_detach(OndBudget *b);
@@ -21,10 +21,10 @@ extern void ond_budget_detach(OndBudget *b);
  * (rate, pause of the destination, or all slots of `concurrency` taken by other runs: then a short time). now_us: monotonic.
  */
 extern int64 ond_budget_take(OndBudget *b, int group, int64 now_us);
-extern void ond_budget_done(OndBudget *b);           /* a granted request has ended */
+extern void ond_budget_done(OndBudget *b); /* a granted request has ended */
 /* A 429 or RateLimit headers: nobody sends to this destination before until_us (monotonic); the later of two wins, ceilings are the caller's. */
 extern void ond_budget_pause(OndBudget *b, int64 until_us);
-extern void ond_budget_error(OndBudget *b, const char *words);   /* destination_status.last_error */
+extern void ond_budget_error(OndBudget *b, const char *words); /* destination_status.last_error */
 
 /* --- waking, from backends ----------------------------------------------------------------------------------- */
 /* At commit of the current transaction: tell the launcher that something is due in this database. Safe to call many times. */

@@ -22,9 +22,9 @@
 
 #include "worker/state.h"
 
-#define COME_LATEST_MS 60000       /* a starter that died may leave a slot that nobody will ever attach to */
+#define COME_LATEST_MS 60000 /* a starter that died may leave a slot that nobody will ever attach to */
 
-static OndSlot *my_slot = NULL;    /* of a run worker */
+static OndSlot *my_slot = NULL; /* of a run worker */
 static bool in_run_worker = false;
 
 static bool live(const OndSlot *s) {

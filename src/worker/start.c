@@ -102,7 +102,8 @@ bool ond_start_obstacle(Oid owner, OndObstacle *out) {
   ReleaseSysCache(tuple);
   database = get_database_name(MyDatabaseId);
   if (OND_COMPAT_OWNER_NEEDS_LOGIN && !can_login) {
-    obstacle(out, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, false, psprintf("role \"%s\", which owns the sync, is not permitted to log in", name),
+    obstacle(out, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, false,
+             psprintf("role \"%s\", which owns the sync, is not permitted to log in", name),
              psprintf("ALTER ROLE %s LOGIN; a role without a password is enough.", quote_identifier(name)));
     return true;
   }

@@ -28,23 +28,23 @@
 #include "storage/spin.h"
 #include "worker/shared.h"
 
-#define OND_DATABASES_MAX 1024     /* databases with something due */
-#define OND_ENDED_MAX     32       /* ended runs that wait to be recorded, beside the running ones */
-#define OND_WAITS_MAX     128      /* backends that wait in run_sync, for the search of deadlocks */
+#define OND_DATABASES_MAX 1024 /* databases with something due */
+#define OND_ENDED_MAX     32   /* ended runs that wait to be recorded, beside the running ones */
+#define OND_WAITS_MAX     128  /* backends that wait in run_sync, for the search of deadlocks */
 #define OND_REASON_MAX    512
 
 typedef struct OndDatabase {
-  Oid oid;                         /* InvalidOid: unused */
+  Oid oid; /* InvalidOid: unused */
   char name[NAMEDATALEN];
-  uint64 wakes;                    /* counts wakes ... */
-  uint64 seen;                     /* ... and those that a scheduler has answered */
-  TimestampTz woken_at;            /* the first wake that is not answered */
-  TimestampTz due;                 /* DT_NOEND: nothing */
-  bool starved;                    /* due, and no slot or worker was free */
-  uint64 releases_seen;            /* slots released when it starved */
-  pid_t scheduler;                 /* 0: none */
+  uint64 wakes;         /* counts wakes ... */
+  uint64 seen;          /* ... and those that a scheduler has answered */
+  TimestampTz woken_at; /* the first wake that is not answered */
+  TimestampTz due;      /* DT_NOEND: nothing */
+  bool starved;         /* due, and no slot or worker was free */
+  uint64 releases_seen; /* slots released when it starved */
+  pid_t scheduler;      /* 0: none */
   Latch *scheduler_latch;
-  int failures;                    /* visits in a row that brought nothing: back-off */
+  int failures; /* visits in a row that brought nothing: back-off */
   TimestampTz retry_at;
 } OndDatabase;
 
@@ -56,10 +56,10 @@ typedef enum OndEnding { OND_ENDING_NONE, OND_ENDING_DONE, OND_ENDING_BUSY, OND_
 typedef struct OndSlot {
   OndSlotState state;
   OndEnding ending;
-  uint32 generation;               /* counts claims */
-  bool waited;                     /* the starter wants to see the end */
+  uint32 generation; /* counts claims */
+  bool waited;       /* the starter wants to see the end */
   bool cancel;
-  pid_t pid;                       /* 0 until attached */
+  pid_t pid; /* 0 until attached */
   Latch *latch;
   Oid database;
   Oid owner;
@@ -68,33 +68,33 @@ typedef struct OndSlot {
   char requested_by[NAMEDATALEN];
   TimestampTz queued_at;
   int64 max_rows;
-  dsm_handle keys;                 /* DSM_HANDLE_INVALID: none */
-  int64 run_id;                    /* 0 until set */
+  dsm_handle keys; /* DSM_HANDLE_INVALID: none */
+  int64 run_id;    /* 0 until set */
   TimestampTz claimed_at;
   TimestampTz ended_at;
-  char error_code[6];              /* of a run that died */
+  char error_code[6]; /* of a run that died */
   char error_message[OND_REASON_MAX];
   ConditionVariable changed;
-  slock_t mutex;                   /* guards what follows */
+  slock_t mutex; /* guards what follows */
   OndProgress progress;
   double requests_per_s;
   TimestampTz started_at;
-  int budget;                      /* index, -1: none */
+  int budget; /* index, -1: none */
 } OndSlot;
 
 typedef struct OndWait {
-  pid_t waiter;                    /* 0: unused */
+  pid_t waiter; /* 0: unused */
   int slot;
   uint32 generation;
 } OndWait;
 
 typedef struct OndState {
   LWLock *lock;
-  TimestampTz initialised_at;      /* start or crash restart of the server */
-  Latch *launcher;                 /* NULL: not running */
-  bool relist;                     /* a wake found no room: list the databases again */
+  TimestampTz initialised_at;        /* start or crash restart of the server */
+  Latch *launcher;                   /* NULL: not running */
+  bool relist;                       /* a wake found no room: list the databases again */
   TimestampTz starving_logged_at[2]; /* last said that there is no slot, no process */
-  uint64 releases;                 /* counts slots that were released */
+  uint64 releases;                   /* counts slots that were released */
   int n_slots;
   OndDatabase databases[OND_DATABASES_MAX];
   OndWait waits[OND_WAITS_MAX];
@@ -124,9 +124,9 @@ extern bool ond_database_claim(Oid database);
 extern uint64 ond_database_wakes(Oid database);
 
 typedef struct OndAgenda {
-  TimestampTz due;                 /* DT_NOEND: nothing by itself */
-  bool blocked;                    /* an edit holds up something: look again, after growing delays or at a wake */
-  bool starved;                    /* it is due, but there was no room: when a slot is released, or after growing delays */
+  TimestampTz due; /* DT_NOEND: nothing by itself */
+  bool blocked;    /* an edit holds up something: look again, after growing delays or at a wake */
+  bool starved;    /* it is due, but there was no room: when a slot is released, or after growing delays */
 } OndAgenda;
 
 /* A scheduler's last word: what is due next. False when a wake came after `seen`: it must look again. */
@@ -191,11 +191,11 @@ extern pid_t ond_slot_waited_by(pid_t waiter);
 typedef struct OndBudgetView {
   Oid database;
   int64 destination_id;
-  char left[512];                  /* "73 of 100/10s, ..." ; empty: unlimited */
-  char limits[256];                /* "100/10s, 250000/1d" */
-  int64 paused_for_us;             /* 0: not */
+  char left[512];      /* "73 of 100/10s, ..." ; empty: unlimited */
+  char limits[256];    /* "100/10s, 250000/1d" */
+  int64 paused_for_us; /* 0: not */
   int in_flight;
-  TimestampTz last_error_at;       /* 0: none */
+  TimestampTz last_error_at; /* 0: none */
   char last_error[256];
 } OndBudgetView;
 
@@ -224,7 +224,7 @@ extern void ond_start_log(OndStart why);
 /* Why a run worker of this role could not do its work here. */
 typedef struct OndObstacle {
   int sqlstate;
-  bool fatal;                      /* waiting does not help */
+  bool fatal; /* waiting does not help */
   char *message;
   char *way_out;
 } OndObstacle;
