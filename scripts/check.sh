@@ -3,6 +3,7 @@
 #
 #   scripts/check.sh [suite...]      server unit regress isolation tap; default: all of them
 #   ONDATRA_TESTS=001,004            of tap: only files whose name contains one of these
+#   ONDATRA_NPM_DIR=/var/tmp/…       where packages of npm are kept for later runs
 #   ONDATRA_KEEP=1                   keep the working directory also on success
 #   ONDATRA_TEST_TIMEOUT=900         seconds that one program may take
 set -euo pipefail
@@ -108,10 +109,22 @@ suite_tap() {
   done
 }
 
-# What single tests want beside the build is said in them: "# needs package: nginx-light".
+# needs KIND: what the tests that will run want beside the build. They say it: "# needs package: nginx-light", "# needs npm: name@version".
+needs() {
+  local file
+  case " $suites " in *" tap "*) ;; *) return 0 ;; esac
+  for file in test/t/*.pl; do
+    wanted "$(basename "$file" .pl)" && sed -n "s/^# needs $1: //p" "$file"
+  done | sort -u
+}
+
+export ONDATRA_NPM_DIR=${ONDATRA_NPM_DIR:-/var/tmp/ondatra-npm}
 # shellcheck disable=SC2086,SC2046
-need required $build_packages perl libipc-run-perl curl
-need optional $(sed -n 's/^# needs package: //p' test/t/*.pl 2>/dev/null | sort -u)
+{
+  need required $build_packages perl libipc-run-perl curl
+  need optional $(needs package)
+  need_npm "$ONDATRA_NPM_DIR" $(needs npm)
+}
 choose_server
 choose_python
 choose_user

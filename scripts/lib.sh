@@ -57,14 +57,47 @@ Run this as root, or install them first: apt-get install --no-install-recommends
     # shellcheck disable=SC2086
     quiet_install $missing || {
       tail -n 15 "$apt_log" >&2
-      rm -f "$apt_log"
-      [ "$kind" = optional ] && { say "could not be installed, tests that need it are skipped: $missing"; return 0; }
-      die "apt-get could not install: $missing (no network, or no such package in this release?)"
+      [ "$kind" = optional ] || { rm -f "$apt_log"; die "apt-get could not install: $missing (no network, or no such package in this release?)"; }
+      install_each $missing
     }
   fi
   rm -f "$apt_log"
-  # Its package would start it at the next boot; the tests start their own.
+  # Their packages would start them at the next boot; the tests start their own.
   case " $missing" in *" nginx-light "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;; esac
+  case " $missing" in *" clickhouse-server "*) update-rc.d clickhouse-server disable >/dev/null 2>&1 || true ;; esac
+}
+
+# One that cannot be had does not keep the others out. Used by need, whose apt_log it writes.
+install_each() {
+  local package
+  for package in "$@"; do
+    quiet_install "$package" || say "could not be installed, tests that need it are skipped: $package"
+  done
+}
+
+# need_npm DIR package@version...: installs what is missing into DIR, without running a package's own scripts. Optional: only says that it could not.
+need_npm() {
+  local dir=$1 wanted name missing='' npm_log
+  shift
+  for wanted in "$@"; do
+    name=${wanted%@*}
+    grep -qs "^ *\"version\": \"${wanted##*@}\"" "$dir/node_modules/$name/package.json" || missing="$missing $wanted"
+  done
+  [ -n "$missing" ] || return 0
+  command -v npm >/dev/null || need optional nodejs npm
+  command -v npm >/dev/null || { say "no npm here, tests that need it are skipped:$missing"; return 0; }
+  # What runs from there must be ours: anybody may make a directory in /var/tmp.
+  mkdir -p "$dir" || true
+  [ -O "$dir" ] || { say "$dir is not ours, tests that need it are skipped:$missing"; return 0; }
+  say "installing$missing into $dir"
+  npm_log=$(mktemp)
+  # shellcheck disable=SC2086
+  if ! timeout 600 npm install --prefix "$dir" --ignore-scripts --omit=dev --omit=optional --no-audit --no-fund $missing >"$npm_log" 2>&1; then
+    head -n 5 "$npm_log" >&2
+    say "could not be installed, tests that need it are skipped:$missing"
+  fi
+  rm -f "$npm_log"
+  chmod -R a+rX "$dir"
 }
 
 # Sets PG_CONFIG, pg_bin, pg_version (major). An explicit PG_CONFIG wins; else the newest server of Debian's that is there; else the release's own.

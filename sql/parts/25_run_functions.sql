@@ -4,12 +4,18 @@ CREATE FUNCTION ondatra.trigger_sync(name text) RETURNS bigint
   AS 'MODULE_PATHNAME', 'ond_sql_trigger_sync' LANGUAGE c VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION ondatra.trigger_sync(text) IS
   'Asks for a run that starts when this transaction commits, and covers every change committed with or before it. Never waits. Returns the number of the request.';
-REVOKE ALL ON FUNCTION ondatra.trigger_sync(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ondatra.trigger_sync(text) TO PUBLIC;
 
 CREATE FUNCTION ondatra.cancel_run(run_id bigint) RETURNS boolean
   AS 'MODULE_PATHNAME', 'ond_sql_cancel_run' LANGUAGE c VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION ondatra.cancel_run(bigint) IS
   'Asks a run to stop; what was sent stays recorded. False when it does not run any more.';
-REVOKE ALL ON FUNCTION ondatra.cancel_run(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ondatra.cancel_run(bigint) TO PUBLIC;
+
+CREATE TABLE ondatra.quota_leases (
+  destination_id bigint NOT NULL,
+  rate_group    text NOT NULL,
+  window_us     bigint NOT NULL,             -- of limits of an hour or longer
+  leased_at     timestamptz NOT NULL,
+  requests      int NOT NULL                 -- that may start after this row is committed
+);
+COMMENT ON TABLE ondatra.quota_leases IS 'Parts of hourly, daily and monthly quotas that were taken before use, so that a restart of the server does not forget what was used.';
+CREATE INDEX quota_leases_destination ON ondatra.quota_leases (destination_id, leased_at);

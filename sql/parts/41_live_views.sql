@@ -5,8 +5,6 @@ CREATE FUNCTION ondatra.run_sync(name text, wait boolean DEFAULT true, timeout i
   AS 'MODULE_PATHNAME', 'ond_sql_run_sync' LANGUAGE c VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION ondatra.run_sync(text, boolean, interval, jsonb, bigint) IS
   'Runs a sync now, in a process of its own, and waits for its end (wait) while this transaction holds its snapshot. keys and max_rows make it a run of a few rows. The run goes on when the wait is cancelled or timed out.';
-REVOKE ALL ON FUNCTION ondatra.run_sync(text, boolean, interval, jsonb, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ondatra.run_sync(text, boolean, interval, jsonb, bigint) TO PUBLIC;
 
 CREATE FUNCTION ondatra.live_runs(
     OUT run_id bigint, OUT sync_id bigint, OUT pid int, OUT phase text, OUT rows_scanned bigint, OUT to_create bigint, OUT to_update bigint,
@@ -14,8 +12,6 @@ CREATE FUNCTION ondatra.live_runs(
     OUT queued_at timestamptz, OUT started_at timestamptz)
   RETURNS SETOF record AS 'MODULE_PATHNAME', 'ond_sql_live_runs' LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION ondatra.live_runs() IS 'Runs that go on, of the roles that the caller is a member of: behind the view ondatra.run_progress.';
-REVOKE ALL ON FUNCTION ondatra.live_runs() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ondatra.live_runs() TO PUBLIC;
 
 CREATE VIEW ondatra.run_progress WITH (security_barrier) AS
   SELECT l.run_id, s.name AS sync_name, l.phase, l.rows_scanned, l.to_create, l.to_update, l.to_delete, l.sent, l.failed, l.in_flight,
@@ -25,15 +21,12 @@ CREATE VIEW ondatra.run_progress WITH (security_barrier) AS
 COMMENT ON VIEW ondatra.run_progress IS 'Runs that go on, as they are at this moment.';
 COMMENT ON COLUMN ondatra.run_progress.phase IS 'starting, reading (the model), sending or finishing.';
 COMMENT ON COLUMN ondatra.run_progress.throttled_until IS 'Nothing is sent before this time: a rate limit, or the destination asked to wait.';
-GRANT SELECT ON ondatra.run_progress TO PUBLIC;
 
 CREATE FUNCTION ondatra.live_destinations(
     OUT destination_id bigint, OUT tokens_left text, OUT paused_until timestamptz, OUT in_flight int, OUT last_error text, OUT last_error_at timestamptz)
   RETURNS SETOF record AS 'MODULE_PATHNAME', 'ond_sql_live_destinations' LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION ondatra.live_destinations() IS
   'Destinations in use, of the roles that the caller is a member of: behind the view ondatra.destination_status.';
-REVOKE ALL ON FUNCTION ondatra.live_destinations() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ondatra.live_destinations() TO PUBLIC;
 
 CREATE VIEW ondatra.destination_status WITH (security_barrier) AS
   SELECT d.name, l.tokens_left, l.paused_until, COALESCE(l.in_flight, 0) AS in_flight, l.last_error, l.last_error_at
@@ -42,4 +35,3 @@ CREATE VIEW ondatra.destination_status WITH (security_barrier) AS
 COMMENT ON VIEW ondatra.destination_status IS 'Destinations as the server sees them at this moment: rate limits, pauses, requests in flight, the last error.';
 COMMENT ON COLUMN ondatra.destination_status.tokens_left IS 'Requests that may still start now, of each rate limit; NULL: unlimited, or not used since the server started.';
 COMMENT ON COLUMN ondatra.destination_status.paused_until IS 'Nobody sends before this time: the destination asked to wait.';
-GRANT SELECT ON ondatra.destination_status TO PUBLIC;

@@ -6,9 +6,9 @@
  *   check the call -> claim and start -> watch until the slot ends -> read the run's row under the latest snapshot
  *                       ^  another run or an edit has the sync: wait for it, then again
  *
- * While it waits it holds locks that the run may need, and the server's deadlock detector does not see a wait on a latch. So it looks itself, every
- * LOOK_MS: does the process that it waits for wait, directly or by way of others (also of other waiters in run_sync), for this one? Then it raises
- * an error instead of waiting for ever; its own run is cancelled.
+ * While it waits it holds locks that the run may need, and the server's deadlock detector does not see a wait on a latch. So it looks
+ * itself, every LOOK_MS: does the process that it waits for wait, directly or by way of others (also of other waiters in run_sync), for
+ * this one? Then it raises an error instead of waiting for ever; its own run is cancelled.
  *
  * A run outlives its waiter: time-out and Ctrl-C end the wait, cancel_run() ends the run.
  * Does not: decide what a run does, or write its row (engine/run.c).
@@ -277,13 +277,10 @@ static char *describe_lock(int pid) {
   return words != NULL ? words : pstrdup("a lock");
 }
 
-static void refuse_deadlock(RunCall *call, int pid, bool own_run) {
-  int last = pid > 0 ? waits_for_me(pid) : 0;
-  char *lock;
+/* last: what waits_for_me() found. */
+static void raise_deadlock(RunCall *call, int last, bool own_run) {
+  char *lock = describe_lock(last);
 
-  if (last == 0)
-    return;
-  lock = describe_lock(last);
   if (own_run)
     ond_slot_stop(call->started.ref, true);
   ereport(ERROR, (errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
@@ -292,6 +289,13 @@ static void refuse_deadlock(RunCall *call, int pid, bool own_run) {
                          call->sync->name),
                   errdetail("Process %d waits for %s.", last, lock),
                   errhint("COMMIT before ondatra.run_sync(), or call ondatra.trigger_sync(), whose run starts at the commit.")));
+}
+
+static void refuse_deadlock(RunCall *call, int pid) {
+  int last = pid > 0 ? waits_for_me(pid) : 0;
+
+  if (last != 0)
+    raise_deadlock(call, last, false);
 }
 
 /* Processes that hold the run lock of the sync: a run, or an edit that is not committed. */
@@ -380,7 +384,7 @@ static void await_other(RunCall *call, OndSlotRef ref) {
       ereport(NOTICE, (errmsg("sync \"%s\": waits for the end of run %lld", call->sync->name, (long long)slot.run_id)));
       call->said_waiting = true;
     }
-    refuse_deadlock(call, slot.pid, false);
+    refuse_deadlock(call, slot.pid);
     check_deadline(call);
     ond_slot_sleep(ref, LOOK_MS);
   }
@@ -401,7 +405,7 @@ static bool await_edit(RunCall *call) {
     ereport(NOTICE, (errmsg("sync \"%s\": waits for a change by process %d to be committed", call->sync->name, holders.pids[0])));
   call->said_waiting = true;
   for (int i = 0; i < holders.n; i++)
-    refuse_deadlock(call, holders.pids[i], false);
+    refuse_deadlock(call, holders.pids[i]);
   check_deadline(call);
   (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS / 2, PG_WAIT_EXTENSION);
   ResetLatch(MyLatch);
@@ -492,9 +496,12 @@ static Datum row_of_dead(RunCall *call, const OndSlot *slot) {
 /* Watches the run. False: it found the sync busy with an edit, and has to be started again. */
 static bool watch(RunCall *call, Datum *row) {
   OndSlotRef ref = call->started.ref;
+  bool seen_blocked = false;
   OndSlot slot;
 
   for (;;) {
+    int blocked;
+
     if (!ond_slot_look(ref, &slot))
       elog(ERROR, "lost the slot of a run");
     if (slot.state == OND_SLOT_STARTING && ond_start_gone(&call->started))
@@ -506,7 +513,17 @@ static bool watch(RunCall *call, Datum *row) {
       return true;
     if (call->wait)
       say_progress(call, &slot);
-    refuse_deadlock(call, slot.pid, true);
+    blocked = slot.pid > 0 ? waits_for_me(slot.pid) : 0;
+    /*
+     * Who does not wait needs the row only: a run that has written it may well wait for the caller's COMMIT. It may have done so since the look
+     * above, so look once more before calling it a deadlock.
+     */
+    if (blocked != 0 && (call->wait || seen_blocked))
+      raise_deadlock(call, blocked, true);
+    if (blocked != 0) {
+      seen_blocked = true;
+      continue;
+    }
     check_deadline(call);
     ond_slot_sleep(ref, LOOK_MS);
   }

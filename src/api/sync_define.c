@@ -305,6 +305,12 @@ static void apply_identity(const OndSync *old, const OndSync *new, const OndMode
   }
 }
 
+/* Rows behind the cursor may be other ones now. */
+static bool moves_cursor(const OndSync *old, const OndSync *new) {
+  return !same_text(old->model, new->model) || !same_text(old->model_search_path, new->model_search_path) || !same_text(old->columns, new->columns) ||
+         !same_text(old->mapping, new->mapping) || !same_text(old->options.cursor_column, new->options.cursor_column);
+}
+
 /* Pauses or resumes as the argument says; also another schedule. Inside "ours". */
 static void apply_liveness(FunctionCallInfo fcinfo, const OndSync *old, const OndSync *new, Oid user) {
   bool wake = false;
@@ -347,6 +353,9 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   ond_call_begin(&call);
   apply_identity(old, &s, model, delivered);
   ond_sync_update(&s);
+  if (moves_cursor(old, &s)) {
+    ond_sync_rewind(s.sync_id);
+  }
   apply_liveness(fcinfo, old, &s, call.user);
   ond_call_end(&call);
   PG_RETURN_VOID();

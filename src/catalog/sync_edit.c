@@ -157,6 +157,11 @@ void ond_sync_forget(int64 sync_id) {
       "WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }
 
+void ond_sync_rewind(int64 sync_id) {
+  run_for(sync_id, SPI_OK_UPDATE,
+          "UPDATE ondatra.all_syncs SET cursor_value = NULL, cursor_seen = NULL, cursor_seen_at = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1");
+}
+
 void ond_sync_resend(int64 sync_id) {
   run_for(sync_id, SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET resend = true WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }

@@ -17,8 +17,9 @@
 #define LIST_MAX     3 /* messages of a list that are shown */
 #define TEXT_SCANNED 65536
 
-static const char *const USUAL[] = {"message", "error_message", "errorMessage", "error_description", "detail", "error",
-                                    "title",   "reason",        "msg",          "description",       "errors", "errorMessages",
+/* "reason" before "error": CouchDB's error is a word, its reason the sentence. */
+static const char *const USUAL[] = {"message", "error_message", "errorMessage", "error_description", "detail", "reason",
+                                    "error",   "title",         "msg",          "description",       "errors", "errorMessages",
                                     "details", "Message",       "fault",        "faultstring"};
 
 void ond_message_copy(const char *text, size_t text_n, char *out, size_t n) {

@@ -9,7 +9,8 @@
  *   - a key in doubt never plans UNCHANGED.
  *   - a value other than the one in doubt is never sent before sent_at + in_doubt_wait.
  *   - a refused version is not sent before retry_at, unless a person asked (resend).
- *   - with on_unknown = hold, what is in doubt is marked refused for ever, however the run ended; only a person or another version takes the mark off.
+ *   - with on_unknown = hold, what is in doubt is marked refused for ever, however the run ended; only a person or another version takes
+ *     the mark off.
  *
  * The mode governs new changes; a change in doubt is finished as it was begun.
  */
@@ -19,6 +20,7 @@
 #include "core/change.h"
 
 const OndHash OND_HASH_DELETE = {{0}};
+const OndHash OND_HASH_UNKNOWN = {{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}};
 
 bool ond_hash_equal(OndHash a, OndHash b) {
   return memcmp(a.b, b.b, sizeof(a.b)) == 0;
@@ -69,9 +71,14 @@ static OndPlan again(OndVerdict v) {
   return p;
 }
 
+static OndHash version_of(OndOp op, OndHash hash) {
+  return op == OND_OP_DELETE ? OND_HASH_DELETE : hash;
+}
+
 /* In doubt, and not to be sent again but by a person: at most once. */
 static bool is_held(const OndKeyState *s) {
-  return s->doubt_op != OND_OP_NONE && s->has_refused && s->retry_at == OND_NEVER && ond_hash_equal(s->refused, s->doubt_hash);
+  return s->doubt_op != OND_OP_NONE && s->has_refused && s->retry_at == OND_NEVER &&
+         ond_hash_equal(s->refused, version_of(s->doubt_op, s->doubt_hash));
 }
 
 /* The verdict v, and the mark of a refused version that is out of date goes. That of a held change is not: its outcome is still unknown. */
@@ -174,13 +181,15 @@ OndPlan ond_change_plan(const OndKeyState *state, OndPresence presence, const On
 
 /* --- resolve ---------------------------------------------------------------------------------------------- */
 
-static OndHash version_of(OndOp op, OndHash hash) {
-  return op == OND_OP_DELETE ? OND_HASH_DELETE : hash;
-}
-
+/*
+ * A doubt about another change is not over because a newer one is in doubt, too: then a definite no to the newer must not settle the key.
+ * There is room for one, so both become a doubt about a version that nobody has.
+ */
 static void set_doubt(OndKeyState *s, OndOp op, OndHash hash, int64_t change_id, int64_t sent_at) {
+  bool older = s->doubt_op != OND_OP_NONE && (s->change_id != change_id || ond_hash_equal(s->doubt_hash, OND_HASH_UNKNOWN));
+
   s->doubt_op = op;
-  s->doubt_hash = version_of(op, hash);
+  s->doubt_hash = older ? OND_HASH_UNKNOWN : version_of(op, hash);
   s->change_id = change_id;
   s->sent_at = sent_at;
 }
@@ -197,7 +206,12 @@ static int attempts_before(const OndKeyState *s, OndOp op, OndHash hash) {
   return s->has_refused && ond_hash_equal(s->refused, version_of(op, hash)) ? s->attempts : 0;
 }
 
+/* A definite no to the change in doubt. To a delete: what was in doubt before it still is. */
 static void clear_doubt(OndKeyState *s) {
+  if (ond_hash_equal(s->doubt_hash, OND_HASH_UNKNOWN)) {
+    s->doubt_op = s->has_accepted ? OND_OP_UPDATE : OND_OP_CREATE;
+    return;
+  }
   s->doubt_op = OND_OP_NONE;
   memset(&s->doubt_hash, 0, sizeof(s->doubt_hash));
   s->sent_at = 0;

@@ -28,6 +28,8 @@
  *
  * change_id: new for every change that is planned after a definite answer or with another value or operation than
  * the one in doubt; kept when the very change in doubt goes out again. So A -> B -> A -> B is four ids, a retry is one.
+ * A change that ends in doubt while another is in doubt makes a doubt about OND_HASH_UNKNOWN: it differs from every version, so what goes
+ * out next (after the wait) is a new change, and only its acceptance settles the key.
  *
  * Versions are 128-bit hashes. A delete is the version OND_HASH_DELETE (all zero; ond_hash never returns it).
  */
@@ -42,6 +44,7 @@ typedef struct OndHash {
 } OndHash;
 
 extern const OndHash OND_HASH_DELETE;
+extern const OndHash OND_HASH_UNKNOWN; /* all ones, as doubt_hash: more than one change is in doubt */
 extern bool ond_hash_equal(OndHash a, OndHash b);
 
 typedef enum OndOp { OND_OP_NONE = 0, OND_OP_CREATE = 'c', OND_OP_UPDATE = 'u', OND_OP_DELETE = 'd' } OndOp;
@@ -103,7 +106,8 @@ typedef enum OndVerdict {
 typedef struct OndPlan {
   OndVerdict verdict;
   bool same_change;   /* CREATE, UPDATE, DELETE: the change in doubt goes again, keep change_id */
-  bool settle;        /* UNCHANGED, SKIPPED, KEEP: a refused mark is obsolete (but not that of a held change): write `after`, close the failed row. FORGET closes too. */
+  bool settle;        /* UNCHANGED, SKIPPED, KEEP: a refused mark is obsolete (that of a held change never is): write `after`, close
+                         the failed row. FORGET closes too. */
   OndKeyState after;  /* when settle */
 } OndPlan;
 
@@ -127,13 +131,13 @@ typedef struct OndResolvePolicy {
   int64_t now;                 /* unix microseconds */
   bool hold_unknown;           /* on_unknown = hold */
   int max_attempts;            /* failed runs of one version before it waits for a person */
-  bool interrupted;            /* the run was stopped while this was in flight: doubt, but no failed row (with hold_unknown there is one) */
+  bool interrupted;            /* the run was stopped while this was in flight: doubt, but no failed row (unless hold_unknown) */
 } OndResolvePolicy;
 
 typedef struct OndResolution {
   OndKeyState after;           /* empty: remove the state row */
   bool failed;                 /* upsert a failed row with the values below */
-  OndOutcome failed_as;        /* its error class: what is in doubt and must not be repeated is an unknown outcome, whatever the last try said */
+  OndOutcome failed_as;        /* its error class: what is in doubt and must not be repeated is an unknown outcome */
   int attempts;
   int64_t next_attempt_at;     /* unix microseconds; OND_NEVER: waits for a person or a new version */
   bool closes_failure;         /* delete the key's failed row */

@@ -237,7 +237,9 @@ static void note_health(Delivery *d, OndAnswer answer) {
     d->stop = OND_STOP_AUTH;
 }
 
-/* What a try without outcomes of single rows tells about them. Doubt is sticky over the tries of a run; only a definite answer about the content ends it. */
+/*
+ * What an answer tells about all its rows. Doubt is sticky over the tries of a run; only a definite answer about the content ends it.
+ */
 static void note_answer(OndRequest *r, const OndReply *reply) {
   r->last_answer = reply->answer;
   for (int i = 0; i < r->n; i++) {
@@ -584,7 +586,7 @@ static void launch(Delivery *d) {
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
 
-/* A request that will not be tried again because the run stops: what was tried and failed has failed, unless somebody else ended the run. */
+/* A request that is not tried again because the run stops: what was tried and failed has failed, unless somebody else ended the run. */
 static void give_up(Delivery *d, OndRequest *r) {
   if (r->attempt == 0 || d->asked || d->stop == OND_STOP_RATE)
     request_interrupt(d, r);

@@ -56,7 +56,7 @@ typedef struct OndRequest {
 typedef enum OndStart {
   OND_START_OK,
   OND_START_BAD_ROW,         /* one task cannot be rendered: *bad says which; the engine keeps the words */
-  OND_START_TOO_LARGE,       /* the batch is over the connector's bytes: halve it */
+  OND_START_TOO_LARGE,       /* the batch is over the connector's bytes: halve it (a task alone: as a bad row) */
   OND_START_FAILED           /* the transport could not take it: nothing was sent */
 } OndStart;
 
@@ -97,7 +97,7 @@ typedef struct OndDeliveryOp {
 
 typedef struct OndDeliveryPolicy {
   int concurrency;           /* requests in flight, >= 1 */
-  bool ordered;              /* one at a time, and a failed try is not passed by others */
+  bool ordered;              /* one at a time (whatever concurrency says), and a failed try is not passed by others */
   OndRetryPolicy retry;
   OndDeliveryOp create, update, delete;
   int breaker_failures;      /* consecutive transport, 5xx or no-answer failures; default 10 */
@@ -105,7 +105,7 @@ typedef struct OndDeliveryPolicy {
   int breaker_refusals;      /* refused rows without one accepted; default 100 */
   int64_t permit_wait_max_us; /* a longer wait for the rate limit ends the run, the rest pending; default 15 min */
   int window_rows_max;       /* default 20000 */
-  size_t window_bytes_max;   /* payload held in memory; default 32 MB */
+  size_t window_bytes_max;   /* payload held in memory, from next() to its ack; one task may pass it; default 32 MB */
   int ack_rows;              /* default 2000 */
   int64_t ack_us;            /* default 200 ms */
 } OndDeliveryPolicy;

@@ -4,6 +4,8 @@
  * Owns for one run: the transport, the rows in memory, the sync's own rate windows. Everything that must happen outside of transactions happens here:
  * the loop of core/deliver runs without one, only commit() opens one for a moment.
  *
+ * A cancel request (SIGINT) never raises here, it would lose answers: it is held off and read as a wish to stop (io_stop).
+ *
  * Invariants: never in a transaction while polling (asserted in io_poll); interrupts are served at least every 50 ms and never inside a libcurl frame;
  * what an answer says is scrubbed of secrets before anybody sees it.
  */
@@ -398,7 +400,7 @@ static void io_pause(void *arg, int64_t until_us) {
 static OndStop io_stop(void *arg) {
   Context *c = arg;
 
-  if (c->input->host->cancelled())
+  if (QueryCancelPending || c->input->host->cancelled())
     return OND_STOP_CANCELLED;
   if (c->input->deadline_us > 0 && ond_clock_us() >= c->input->deadline_us)
     return OND_STOP_TIMEOUT;
@@ -481,6 +483,9 @@ void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) 
   ond_delivery_policy(input->spec, &policy);
   open_transport(c, policy.concurrency);
   ond_store_rewind(input->store, false);
+  HOLD_CANCEL_INTERRUPTS();
   result->stop = ond_deliver(&io, &policy, &result->stats);
+  QueryCancelPending = false;
+  RESUME_CANCEL_INTERRUPTS();
   release(c);
 }

@@ -34,6 +34,7 @@
 #include "catalog/settings.h"
 #include "engine/diff.h"
 #include "engine/encode.h"
+#include "engine/key_set.h"
 #include "engine/state_table.h"
 #include "engine/statement.h"
 
@@ -46,15 +47,6 @@ typedef struct Duplicate {
   int64 rows;
   bool recorded;
 } Duplicate;
-
-/* A bounded set of key hashes (open addressing; 0 is kept apart). */
-typedef struct KeySet {
-  uint64 *slots;
-  uint64 mask;
-  uint64 n, max;
-  bool has_zero;
-  bool suspicion;             /* a hash came twice, or the set is full */
-} KeySet;
 
 typedef struct Receiver {
   DestReceiver pub;
@@ -77,7 +69,7 @@ typedef struct Receiver {
   OndBytes *template_columns; /* per connector column */
   /* duplicates */
   HTAB *duplicates;           /* NULL in the first pass */
-  KeySet keys;
+  OndKeySet keys;
   int64 matched, left;
   /* cursor */
   FmgrInfo cursor_cmp;
@@ -100,56 +92,6 @@ typedef struct Row {
   const char *problem;        /* why the row is invalid */
   OndHash hash;
 } Row;
-
-/* --- the set of keys -------------------------------------------------------------------------------------- */
-
-static void keys_init(KeySet *set) {
-  uint64 slots = 1024;
-  uint64 most = (uint64)ond_setting_work_mem_kb * 1024 / 4 / sizeof(uint64);
-
-  while (slots * 2 <= most && slots < (UINT64CONST(1) << 26))
-    slots *= 2;
-  set->mask = 1023;
-  set->max = slots / 2;
-  set->slots = palloc0(sizeof(uint64) * 1024);
-}
-
-static void keys_insert(KeySet *set, uint64 hash) {
-  uint64 i = hash & set->mask;
-
-  while (set->slots[i] != 0 && set->slots[i] != hash)
-    i = (i + 1) & set->mask;
-  if (set->slots[i] == hash)
-    set->suspicion = true;
-  else
-    set->n++;
-  set->slots[i] = hash;
-}
-
-static void keys_grow(KeySet *set, MemoryContext context) {
-  uint64 *old = set->slots;
-  uint64 n_old = set->mask + 1;
-
-  set->mask = n_old * 2 - 1;
-  set->slots = MemoryContextAllocExtended(context, sizeof(uint64) * n_old * 2, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-  set->n = 0;
-  for (uint64 i = 0; i < n_old; i++)
-    if (old[i] != 0)
-      keys_insert(set, old[i]);
-  pfree(old);
-}
-
-static void keys_add(KeySet *set, uint64 hash, MemoryContext context) {
-  if (set->suspicion)
-    return;
-  if (set->n >= set->max) {
-    set->suspicion = true;
-    return;
-  }
-  if (set->n * 2 > set->mask)
-    keys_grow(set, context);
-  keys_insert(set, hash == 0 ? 1 : hash);
-}
 
 /* --- decoding --------------------------------------------------------------------------------------------- */
 
@@ -216,6 +158,16 @@ static const char *key_text(Receiver *r, int key, Datum value, Size *n) {
   return out;
 }
 
+/* Equal keys hash alike: of a numeric's digits, zeros at the end do not count. */
+static uint64 hash_key_part(const Receiver *r, int key, const char *text, Size n, uint64 hash) {
+  if (r->spec->keys[key].type == NUMERICOID && memchr(text, '.', n) != NULL) {
+    while (text[n - 1] == '0')
+      n--;
+    n -= text[n - 1] == '.';
+  }
+  return XXH3_64bits_withSeed(text, n, hash + key + 1);
+}
+
 static int first_key_column(const Receiver *r, const Row *row) {
   return row->present ? r->columns.model_keys : r->columns.state_keys;
 }
@@ -247,7 +199,7 @@ static void decode_key(Receiver *r, Row *row) {
       continue;
     row->key_text[i].p = key_text(r, i, d, &n);
     row->key_text[i].n = n;
-    row->key_hash = XXH3_64bits_withSeed(row->key_text[i].p, n, row->key_hash + i + 1);
+    row->key_hash = hash_key_part(r, i, row->key_text[i].p, n, row->key_hash);
     bytes += n;
   }
   if (bytes > KEY_BYTES_MAX)
@@ -372,8 +324,10 @@ static void keep_invalid(Receiver *r, Row *row, const char *message) {
   OndDiff *diff = r->diff;
   MemoryContext saved;
 
-  if (diff->n_invalid == OND_INVALID_KEPT_MAX)
+  if (diff->n_invalid == OND_INVALID_KEPT_MAX) {
+    diff->invalid_cut = true;
     return;
+  }
   decode_key_json(r, row);
   saved = MemoryContextSwitchTo(r->result_context);
   if (diff->invalid == NULL)
@@ -507,7 +461,7 @@ static bool note_key(Receiver *r, Row *row) {
   if (row->has_state && r->input->pass == OND_PASS_FULL && r->duplicates == NULL)
     return false;
   decode_key(r, row);
-  keys_add(&r->keys, row->key_hash, r->result_context);
+  ond_key_set_add(&r->keys, row->key_hash);
   return is_duplicate(r, row);
 }
 
@@ -695,13 +649,13 @@ static void begin_pass(Receiver *r) {
   memset(r->diff->verdicts, 0, sizeof(r->diff->verdicts));
   r->diff->rows_scanned = 0;
   r->diff->n_invalid = 0;
+  r->diff->invalid_cut = false;
   r->diff->doubt_ends = OND_NEVER;
   r->diff->statements++;
   r->matched = r->left = 0;
   r->cursor_found = false;
   r->next_change_id = r->input->change_id_base;
-  memset(&r->keys, 0, sizeof(r->keys));
-  keys_init(&r->keys);
+  ond_key_set_init(&r->keys, r->result_context, (Size)ond_setting_work_mem_kb * 1024 / 4);
   if (r->input->store != NULL)
     ond_store_reset(r->input->store);
 }
@@ -727,7 +681,7 @@ static uint64 hash_key_tuple(const Receiver *r, HeapTuple tuple, TupleDesc desc)
   for (int i = 0; i < r->spec->n_keys; i++) {
     char *text = SPI_getvalue(tuple, desc, i + 1);
 
-    hash = XXH3_64bits_withSeed(text, strlen(text), hash + i + 1);
+    hash = hash_key_part(r, i, text, strlen(text), hash);
     pfree(text);
   }
   return hash;

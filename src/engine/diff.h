@@ -55,6 +55,7 @@ typedef struct OndDiff {
   int64 verdicts[OND_VERDICTS];
   int n_invalid;              /* recorded ones */
   OndInvalidRow *invalid;
+  bool invalid_cut;           /* there were more */
   char *cursor_seen;          /* highest cursor value, as text; NULL: no row */
   int64 doubt_ends;           /* unix microseconds: when the first PENDING row may go; OND_NEVER: none */
   int64 statements;           /* 2 when duplicate keys made a second pass necessary */

@@ -75,9 +75,7 @@ void ond_inspect_input(const OndSpec *spec, OndDiffInput *input) {
   input->policy.resend = spec->sync->resend;
   input->policy.now = ond_to_unix_us(GetCurrentTimestamp());
   input->policy.in_doubt_wait_us = ond_delivery_doubt_wait_us(spec);
-  input->pass = OND_PASS_FULL;
-  if (spec->cursor_value >= 0 && spec->sync->cursor_value != NULL && !spec->sync->resend)
-    input->pass = OND_PASS_CURSOR;
+  input->pass = ond_cursor_pass(spec->sync);
   input->change_id_base = 1;
 }
 

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -145,7 +146,7 @@ static int compare_invalid(const void *a, const void *b) {
   return strcmp(((const OndInvalidRow *)a)->key_json, ((const OndInvalidRow *)b)->key_json);
 }
 
-void ond_failed_rows_invalid(int64 sync_id, int64 run_id, const OndDiff *diff, bool complete) {
+void ond_failed_rows_invalid(int64 sync_id, int64 run_id, const OndDiff *diff, OndPass pass) {
   OndFailure *failures = palloc0(sizeof(OndFailure) * Max(diff->n_invalid, 1));
   OndBytes *keys = palloc(sizeof(OndBytes) * Max(diff->n_invalid, 1));
   int n = 0;
@@ -166,15 +167,16 @@ void ond_failed_rows_invalid(int64 sync_id, int64 run_id, const OndDiff *diff, b
     n++;
   }
   ond_failed_rows_upsert(sync_id, run_id, n, failures);
-  if (complete) {
-    Oid types[2] = {INT8OID, TEXTARRAYOID};
-    Datum values[2] = {Int64GetDatum(sync_id), key_array(n, keys)};
+  if (pass != OND_PASS_KEYS && !diff->invalid_cut) {
+    Oid types[3] = {INT8OID, TEXTARRAYOID, BOOLOID};
+    Datum values[3] = {Int64GetDatum(sync_id), key_array(n, keys), BoolGetDatum(pass == OND_PASS_FULL)};
 
     ond_spi(SPI_OK_DELETE,
             "DELETE FROM ondatra.all_failed_rows f WHERE f.sync_id OPERATOR(pg_catalog.=) $1 AND f.error_class OPERATOR(pg_catalog.=) 'invalid'"
             " AND f.attempts OPERATOR(pg_catalog.=) 0 AND NOT EXISTS (SELECT FROM pg_catalog.unnest($2) u(k)"
-            " WHERE u.k::pg_catalog.jsonb OPERATOR(pg_catalog.=) f.key)",
-            2, types, values, NULL);
+            " WHERE u.k::pg_catalog.jsonb OPERATOR(pg_catalog.=) f.key)"
+            " AND ($3 OR NOT EXISTS (SELECT FROM pg_catalog.jsonb_each(f.key) e WHERE e.value OPERATOR(pg_catalog.=) 'null'))",
+            3, types, values, NULL);
   }
 }
 
@@ -394,6 +396,7 @@ static bool try_commit(OndRecorder *r, OndTask **resolved, int n_resolved, OndTa
     *error = CopyErrorData();
     FlushErrorState();
     ond_tx_abort();
+    HOLD_CANCEL_INTERRUPTS(); /* raising gave up what delivery holds */
     ok = false;
   }
   PG_END_TRY();

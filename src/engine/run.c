@@ -57,8 +57,10 @@ typedef struct Run {
   OndCounters counters;       /* of the recorder once there is one */
   OndPass pass;
   TimestampTz snapshot_at;
+  bool settled, quiet;        /* cursor.h */
   OndDiff *diff;
   OndDeliveryResult delivery;
+  bool noted;                 /* what the diff found is recorded */
   bool delivered;             /* delivery ran */
   bool cancelled;
   int64 deadline_us;
@@ -174,6 +176,7 @@ static void prepare(Run *run) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the destination of sync \"%s\" does not exist any more", run->sync->name)));
   run->key_types = ond_state_key_types(run->sync->sync_id, run->sync->n_keys);
   run->pass = run->request->keys != NULL ? OND_PASS_KEYS : ond_cursor_pass(run->sync);
+  run->settled = ond_cursor_settled(run->sync);
   MemoryContextSwitchTo(saved);
   resolve_auth(run);
   run->addresses.allow_private = superuser_arg(run->destination->owner);
@@ -193,13 +196,19 @@ static void fold_windows(Run *run) {
 /* --- diff ------------------------------------------------------------------------------------------------- */
 
 static void begin_owner_transaction(Run *run) {
+  Snapshot snapshot;
+
   SetCurrentStatementStartTimestamp();
   StartTransactionCommand();
   XactIsoLevel = XACT_REPEATABLE_READ;
   XactReadOnly = true;
   XactDeferrable = false;
+  run->quiet = ond_cursor_quiet(NULL);
+  snapshot = GetTransactionSnapshot();
+  run->quiet = run->quiet && ond_cursor_quiet(snapshot);
+  /* after the snapshot: who was open at it has begun before this */
   run->snapshot_at = GetCurrentTimestamp();
-  PushActiveSnapshot(GetTransactionSnapshot());
+  PushActiveSnapshot(snapshot);
 }
 
 /* The model's functions can neither end the time-out nor see it. */
@@ -326,8 +335,9 @@ static void note_diff(Run *run) {
   ond_tx_begin();
   ond_run_write_counters(run->run_id, &run->counters);
   ond_record_settle(run->sync, run->sync->n_keys, run->key_types, run->store);
-  ond_failed_rows_invalid(run->sync->sync_id, run->run_id, run->diff, run->pass == OND_PASS_FULL);
+  ond_failed_rows_invalid(run->sync->sync_id, run->run_id, run->diff, run->pass);
   ond_tx_commit();
+  run->noted = true;
 }
 
 /* --- deliver ---------------------------------------------------------------------------------------------- */
@@ -413,6 +423,10 @@ static void ending_of_error(const Run *run, const ErrorData *error, Ending *e) {
     e->status = "cancelled";
     return;
   }
+  if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && run->deadline_us > 0 && ond_clock_us() >= run->deadline_us) {
+    ending_error(e, "57014", pstrdup("the run reached its run_timeout"), NULL);
+    return;
+  }
   if (error->hint != NULL)
     detail = detail == NULL ? psprintf("Hint: %s", error->hint) : psprintf("%s Hint: %s", detail, error->hint);
   ending_error(e, unpack_sql_state(error->sqlerrcode), pstrdup(error->message), detail);
@@ -480,8 +494,15 @@ static void write_ending(const Run *run, const Ending *e) {
 
 /* A pass that saw the whole model and left nothing behind. */
 static bool is_complete(const Run *run) {
-  return run->diff != NULL && run->pass != OND_PASS_KEYS && run->counters.pending == run->diff->verdicts[OND_V_PENDING] &&
+  return run->noted && run->pass != OND_PASS_KEYS && run->counters.pending == run->diff->verdicts[OND_V_PENDING] &&
          run->counters.deletes_pending == run->diff->verdicts[OND_V_DELETE_PENDING];
+}
+
+/* The cursor stays when there were more invalid rows than are recorded: nobody would read the others again. */
+static void complete_pass(const Run *run) {
+  bool cut = run->diff->invalid_cut;
+
+  ond_cursor_complete(run->sync, run->pass == OND_PASS_FULL, cut ? NULL : run->diff->cursor_seen, run->snapshot_at, run->settled && !cut, run->quiet);
 }
 
 /* A run of its own when rows wait for an old request that may still arrive. */
@@ -523,16 +544,20 @@ static void close_run(Run *run, Ending *e) {
   bool state_changed;
 
   phase(run, OND_PHASE_FINISHING);
+  QueryCancelPending = false;
+  HOLD_CANCEL_INTERRUPTS(); /* too late to stop, too early to forget */
   ond_tx_begin();
   (void)ond_run_lock_regain(); /* an error's abort gave it up; an edit in between does not matter here */
   ond_run_write_counters(run->run_id, &run->counters);
   write_ending(run, e);
   if (is_complete(run))
-    ond_cursor_complete(run->sync, run->pass == OND_PASS_FULL, run->diff->cursor_seen, run->snapshot_at);
+    complete_pass(run);
   plan_recovery(run);
   state_changed = ond_sync_run_finished(run->sync, run->run_id, failed, e->fatal, e->message);
   ond_tx_commit();
   notify(run, e, state_changed);
+  QueryCancelPending = false;
+  RESUME_CANCEL_INTERRUPTS();
 }
 
 /* --- all -------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include "nodes/parsenodes.h"
 #include "parser/parse_type.h"
 #include "parser/parser.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -126,13 +127,23 @@ static void check_expression(const char *target, const char *text) {
                     errhint("Write an expression over the model's columns, as in lower(email).")));
 }
 
-/* The type of an expression over the model. */
-static Oid expression_type(const OndSpec *spec, const char *sql) {
-  OndModel probe = {0};
+/* A value for each row: what makes more rows, or fewer, or one of many would change what is in the model. */
+static void check_row_expression(const char *target, const char *sql) {
+  Query *query = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT)), sql, NULL, 0, NULL));
 
-  probe.query = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query);
-  probe = *ond_model_analyze(probe.query);
-  return probe.columns[0].type;
+  if (query->hasTargetSRFs || query->hasAggs)
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                    errmsg("sql source of \"%s\" in the mapping %s", target, query->hasAggs ? "is an aggregate" : "returns a set"),
+                    errhint("Write an expression with one value for each row; aggregates and sets belong into the model, or into a subquery.")));
+}
+
+/* The type of an expression over the model. */
+static Oid expression_type(const OndSpec *spec, const char *target, const char *sql) {
+  char *text = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query);
+  OndModel *probe = ond_model_analyze(text);
+
+  check_row_expression(target, text);
+  return probe->columns[0].type;
 }
 
 static void compile_template(OndSpec *spec, int field, const OndField *f) {
@@ -163,7 +174,7 @@ static void compile_fields(OndSpec *spec) {
         char *sql = psprintf("(\n%s\n)", f->text);
 
         check_expression(f->target, f->text);
-        spec->field_value[i] = add_value(spec, f->target, sql, expression_type(spec, sql));
+        spec->field_value[i] = add_value(spec, f->target, sql, expression_type(spec, f->target, sql));
         break;
       }
     }
@@ -315,34 +326,42 @@ char *ond_sync_check(const OndSync *sync, const OndModel *model, const OndDestin
   return signature(spec);
 }
 
-/* Type of a column in the stored signature, or NULL. */
-static char *stored_type(const char *columns, const char *name) {
-  Datum list = DirectFunctionCall1(jsonb_in, CStringGetDatum(columns));
-  Datum values[2] = {list, CStringGetTextDatum(name)};
-  Oid types[2] = {JSONBOID, TEXTOID};
-  char *type = NULL;
+static void refuse_gone(const OndSpec *spec, const char *name) {
+  ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                  errmsg("column \"%s\", which the sync uses, is not in model \"%s\" any more", name, spec->model->display),
+                  errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => …) and the model as it is now; rows whose version changes are sent again.",
+                          spec->sync->name)));
+}
 
-  if (SPI_execute_with_args("SELECT e.v OPERATOR(pg_catalog.->>) 'type' FROM pg_catalog.jsonb_array_elements($1) e(v)"
-                            " WHERE e.v OPERATOR(pg_catalog.->>) 'name' OPERATOR(pg_catalog.=) $2",
-                            2, types, values, NULL, true, 1) == SPI_OK_SELECT &&
-      SPI_processed == 1)
-    type = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-  return type;
+static void refuse_retyped(const OndSpec *spec, const OndModelColumn *column, const char *was) {
+  ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                  errmsg("column \"%s\" of model \"%s\" changed its type from %s to %s", column->name, spec->model->display, was,
+                         format_type_be(column->type)),
+                  errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => …) and the model as it is now; rows whose version changes are sent again.",
+                          spec->sync->name)));
 }
 
 void ond_spec_check_signature(const OndSpec *spec) {
+  Oid types[1] = {TEXTOID};
+  Datum values[1] = {CStringGetTextDatum(spec->sync->columns)};
+  int rc;
+
   if (SPI_connect() != SPI_OK_CONNECT)
     elog(ERROR, "SPI_connect failed");
-  for (int i = 0; i < spec->model->n_columns; i++) {
-    const OndModelColumn *column = &spec->model->columns[i];
-    char *was = stored_type(spec->sync->columns, column->name);
+  rc = SPI_execute_with_args("SELECT e.v OPERATOR(pg_catalog.->>) 'name', e.v OPERATOR(pg_catalog.->>) 'type'"
+                             " FROM pg_catalog.jsonb_array_elements($1::pg_catalog.jsonb) e(v)",
+                             1, types, values, NULL, true, 0);
+  if (rc != SPI_OK_SELECT)
+    elog(ERROR, "could not read the signature of the sync");
+  for (uint64 i = 0; i < SPI_processed; i++) {
+    char *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+    char *was = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+    int c = ond_model_column(spec->model, name);
 
-    if (was != NULL && strcmp(was, format_type_be(column->type)) != 0)
-      ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                      errmsg("column \"%s\" of model \"%s\" changed its type from %s to %s", column->name, spec->model->display, was,
-                             format_type_be(column->type)),
-                      errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => …) and the model as it is now; rows whose version changes are sent again.",
-                              spec->sync->name)));
+    if (c < 0)
+      refuse_gone(spec, name);
+    else if (strcmp(was, format_type_be(spec->model->columns[c].type)) != 0)
+      refuse_retyped(spec, &spec->model->columns[c], was);
   }
   SPI_finish();
 }

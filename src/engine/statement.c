@@ -5,7 +5,7 @@
  *   FROM (SELECT true AS _m, (q.id)::int8 AS k1, q.id AS c1, … FROM (<model>) q) m
  *   FULL JOIN (SELECT … FROM ondatra.state_7) s ON m.k1 = s.k1
  *
- * A cursor pass is a LEFT JOIN of the rows past the cursor (and those that failed or are in doubt); a keys pass restricts both sides.
+ * A cursor pass is a LEFT JOIN of the rows past the cursor (and those that failed, are in doubt or were invalid); a keys pass restricts both sides.
  * Everything of ours is qualified: the search_path is the model's.
  */
 #include "postgres.h"
@@ -77,7 +77,25 @@ static void append_cursor_condition(StringInfo s, const OndSpec *spec) {
   appendStringInfoChar(s, ')');
 }
 
-/* Two branches, so that each can use an index. */
+void ond_append_key_from_json(StringInfo s, const char *json, const char *name, const char *type_sql) {
+  char *text = psprintf("(%s OPERATOR(pg_catalog.->>) %s)", json, quote_literal_cstr(name));
+
+  if (strcmp(type_sql, "pg_catalog.bytea") == 0)
+    appendStringInfo(s, "pg_catalog.decode(%s, 'base64')", text);
+  else
+    appendStringInfo(s, "%s::%s", text, type_sql);
+}
+
+/* The key's columns, typed, from a JSON object. */
+static void append_key_columns_from_json(StringInfo s, const OndSpec *spec, const char *json) {
+  for (int i = 0; i < spec->n_keys; i++) {
+    appendStringInfoString(s, i > 0 ? ", " : "");
+    ond_append_key_from_json(s, json, spec->keys[i].name, spec->keys[i].type_sql);
+    appendStringInfo(s, "%s AS k%d", spec->keys[i].text ? " COLLATE pg_catalog.\"C\"" : "", i + 1);
+  }
+}
+
+/* Two branches, so that each can use an index. The second: what failed, is in doubt or was invalid is read wherever the cursor is. */
 static void append_cursor_model(StringInfo s, const OndSpec *spec) {
   append_model_list(s, spec, IN_ORDER);
   appendStringInfoString(s, " WHERE ");
@@ -94,26 +112,16 @@ static void append_cursor_model(StringInfo s, const OndSpec *spec) {
   appendStringInfoString(s, ") IN (SELECT ");
   for (int i = 0; i < spec->n_keys; i++)
     appendStringInfo(s, "%sw.k%d", i > 0 ? ", " : "", i + 1);
-  appendStringInfo(s, " FROM %s w WHERE w._refused IS NOT NULL OR w._doubt_op IS NOT NULL)", ond_state_table_name(spec->sync->sync_id));
-}
-
-void ond_append_key_from_json(StringInfo s, const char *json, const char *name, const char *type_sql) {
-  char *text = psprintf("(%s OPERATOR(pg_catalog.->>) %s)", json, quote_literal_cstr(name));
-
-  if (strcmp(type_sql, "pg_catalog.bytea") == 0)
-    appendStringInfo(s, "pg_catalog.decode(%s, 'base64')", text);
-  else
-    appendStringInfo(s, "%s::%s", text, type_sql);
+  appendStringInfo(s, " FROM %s w WHERE w._refused IS NOT NULL OR w._doubt_op IS NOT NULL UNION ALL SELECT ", ond_state_table_name(spec->sync->sync_id));
+  append_key_columns_from_json(s, spec, "f.key");
+  appendStringInfo(s, " FROM ondatra.failed_rows f WHERE f.sync_id OPERATOR(pg_catalog.=) " INT64_FORMAT " AND f.error_class OPERATOR(pg_catalog.=) 'invalid')",
+                   spec->sync->sync_id);
 }
 
 /* The keys of run_sync as rows: a VALUES-like relation g(k1, …). */
 static void append_keys_relation(StringInfo s, const OndSpec *spec, const char *keys_json) {
   appendStringInfoString(s, "SELECT ");
-  for (int i = 0; i < spec->n_keys; i++) {
-    appendStringInfoString(s, i > 0 ? ", " : "");
-    ond_append_key_from_json(s, "e.v", spec->keys[i].name, spec->keys[i].type_sql);
-    appendStringInfo(s, "%s AS k%d", spec->keys[i].text ? " COLLATE pg_catalog.\"C\"" : "", i + 1);
-  }
+  append_key_columns_from_json(s, spec, "e.v");
   appendStringInfo(s,
                    " FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof(%s::pg_catalog.jsonb) WHEN 'array' THEN %s::pg_catalog.jsonb"
                    " ELSE pg_catalog.jsonb_build_array(%s::pg_catalog.jsonb) END) e(v)",

@@ -1,11 +1,12 @@
 /*
  * budget.c - the budgets of destinations: one set of rate windows, one pause and one count of requests in flight for all processes.
  *
- * Each entry has a lock of its own; ond_state->lock guards which entry belongs to whom (oid, attached). Order: state lock, then the entry's.
+ * Each entry has a lock of its own; ond_state->lock guards which entry belongs to whom (oid, attached). Order: state lock, then the
+ * entry's.
  *
  * Invariants
- *   1. An entry is given to another destination only when nobody is attached, nothing is paused and no window holds a request: limits hold across
- *      runs, and across processes that die.
+ *   1. An entry is given to another destination only when nobody is attached, nothing is paused and no window holds a request: limits hold
+ *      across runs, and across processes that die.
  *   2. What a process has in flight is given back when it exits, when it detaches, and (in a backend) when its transaction ends.
  *   3. A change of limits never forgets what was used: a window that stays keeps its counts, a changed one counts them as used now.
  * Does not: read a clock for the windows (the caller's is monotonic), nor decide how long a pause may be.
@@ -25,6 +26,9 @@
 
 /* How soon to ask again when other runs have all places of a destination's concurrency. */
 #define SLOT_WAIT_US 20000
+/* A lease is this part of a quota, but not more than so many requests: what a restart wastes at most, and how often it costs a commit. */
+#define QUOTA_PARTS     50
+#define QUOTA_CHUNK_MAX 1000
 
 typedef struct Budget {
   Oid database; /* InvalidOid: never used */
@@ -37,6 +41,8 @@ typedef struct Budget {
   char last_error[256];
   OndRateSpec spec;
   OndRateWindow windows[OND_RATE_GROUPS_MAX][OND_RATE_WINDOWS_MAX];
+  uint32 leased[OND_RATE_GROUPS_MAX][OND_RATE_WINDOWS_MAX]; /* requests that may start without another lease (quota.c) */
+  bool loaded;                                              /* the leases of the time before are counted */
 } Budget;
 
 struct OndBudget {
@@ -121,8 +127,8 @@ static bool same_limit(OndRateLimit a, OndRateLimit b) {
 }
 
 /*
- * The old window whose use a new limit takes over, -1: none. The same limit; else the shortest window that is at least as long, which counts what the
- * new one has to and perhaps more; else the longest, which knows best.
+ * The old window whose use a new limit takes over, -1: none. The same limit; else the shortest window that is at least as long, which
+ * counts what the new one has to and perhaps more; else the longest, which knows best.
  */
 static int predecessor(const OndRateGroup *old, OndRateLimit limit) {
   int best = -1;
@@ -139,14 +145,17 @@ static int predecessor(const OndRateGroup *old, OndRateLimit limit) {
   return best;
 }
 
-static void carry_window(const Budget *old, int old_group, OndRateLimit limit, OndRateWindow *out, int64 now_us) {
+static void carry_window(const Budget *old, int old_group, OndRateLimit limit, OndRateWindow *out, uint32 *leased, int64 now_us) {
   int k = old_group >= 0 ? predecessor(&old->spec.groups[old_group], limit) : -1;
 
+  *leased = 0;
   if (k < 0) {
     ond_rate_window_init(out, limit);
     return;
   }
   *out = old->windows[old_group][k];
+  if (out->limit.window_us == limit.window_us)
+    *leased = old->leased[old_group][k];
   if (!same_limit(out->limit, limit))
     ond_rate_window_change(out, limit, now_us);
 }
@@ -165,7 +174,7 @@ static void set_limits(Budget *b, const OndRateSpec *spec, int64 now_us, Budget 
     int old_group = find_group(&scratch->spec, spec->groups[g].name);
 
     for (int i = 0; i < spec->groups[g].n; i++)
-      carry_window(scratch, old_group, spec->groups[g].limits[i], &b->windows[g][i], now_us);
+      carry_window(scratch, old_group, spec->groups[g].limits[i], &b->windows[g][i], &b->leased[g][i], now_us);
   }
   b->spec = *spec;
 }
@@ -270,14 +279,36 @@ static int64 wait_of(Budget *b, int group, int64 now_us) {
   return wait_us;
 }
 
+/* Takes one request of each long window out of its lease. False: there is none left of one. */
+static bool take_leased(Budget *b, int group) {
+  const OndRateGroup *g = &b->spec.groups[group];
+
+  for (int i = 0; i < g->n; i++) {
+    if (g->limits[i].window_us >= OND_QUOTA_WINDOW_US && b->leased[group][i] == 0)
+      return false;
+  }
+  for (int i = 0; i < g->n; i++) {
+    if (g->limits[i].window_us >= OND_QUOTA_WINDOW_US)
+      b->leased[group][i]--;
+  }
+  return true;
+}
+
+/* Another run may have brought newer limits, without this group. */
+static int group_of(const Budget *b, int group) {
+  return group >= 0 && group < b->spec.n_groups ? group : 0;
+}
+
 int64 ond_budget_take(OndBudget *handle, int group, int64 now_us) {
   Budget *b = &budgets[handle->index];
   int64 wait_us;
 
   LWLockAcquire(lock_of(handle->index), LW_EXCLUSIVE);
-  if (group < 0 || group >= b->spec.n_groups)
-    group = 0; /* another run brought newer limits without this group */
+  group = group_of(b, group);
   wait_us = wait_of(b, group, now_us);
+  /* A backend cannot commit a lease by itself: what it sends is counted here only. */
+  if (wait_us == 0 && !take_leased(b, group) && ond_in_run_worker())
+    wait_us = OND_BUDGET_LEASE;
   if (wait_us == 0) {
     for (int i = 0; i < b->spec.groups[group].n; i++)
       ond_rate_window_take(&b->windows[group][i], now_us);
@@ -313,6 +344,70 @@ void ond_budget_error(OndBudget *handle, const char *words) {
   LWLockAcquire(lock_of(handle->index), LW_EXCLUSIVE);
   strlcpy(b->last_error, words, Min(sizeof(b->last_error), 1 + pg_mbcliplen(words, strlen(words), sizeof(b->last_error) - 1)));
   b->last_error_at = GetCurrentTimestamp();
+  LWLockRelease(lock_of(handle->index));
+}
+
+/* --- leases (quota.c) ---------------------------------------------------------------------------------------------- */
+
+bool ond_budget_unloaded(OndBudget *handle, OndRateSpec *spec) {
+  Budget *b = &budgets[handle->index];
+  bool unloaded;
+
+  LWLockAcquire(lock_of(handle->index), LW_SHARED);
+  unloaded = !b->loaded;
+  *spec = b->spec;
+  LWLockRelease(lock_of(handle->index));
+  return unloaded;
+}
+
+/* Counts what is in use now into the window of the past. */
+static void merge_window(OndRateWindow *w, const OndRateWindow *past, int64 now_us) {
+  uint32 used = w->used;
+
+  if (!same_limit(w->limit, past->limit))
+    return; /* edited meanwhile */
+  *w = *past;
+  for (uint32 i = 0; i < used; i++)
+    ond_rate_window_take(w, now_us);
+}
+
+void ond_budget_load(OndBudget *handle, OndRateWindow past[OND_RATE_GROUPS_MAX][OND_RATE_WINDOWS_MAX], int64 now_us) {
+  Budget *b = &budgets[handle->index];
+
+  LWLockAcquire(lock_of(handle->index), LW_EXCLUSIVE);
+  for (int g = 0; g < b->spec.n_groups && !b->loaded; g++) {
+    for (int i = 0; i < b->spec.groups[g].n; i++) {
+      if (b->spec.groups[g].limits[i].window_us >= OND_QUOTA_WINDOW_US)
+        merge_window(&b->windows[g][i], &past[g][i], now_us);
+    }
+  }
+  b->loaded = true;
+  LWLockRelease(lock_of(handle->index));
+}
+
+void ond_budget_lease_wanted(OndBudget *handle, int group, OndRateGroup *limits, uint32 *wanted) {
+  Budget *b = &budgets[handle->index];
+
+  LWLockAcquire(lock_of(handle->index), LW_SHARED);
+  group = group_of(b, group);
+  *limits = b->spec.groups[group];
+  for (int i = 0; i < limits->n; i++) {
+    uint32 chunk = Max(1, Min(limits->limits[i].requests / QUOTA_PARTS, QUOTA_CHUNK_MAX));
+
+    wanted[i] = limits->limits[i].window_us >= OND_QUOTA_WINDOW_US && b->leased[group][i] == 0 ? chunk : 0;
+  }
+  LWLockRelease(lock_of(handle->index));
+}
+
+void ond_budget_leased(OndBudget *handle, int group, const OndRateGroup *limits, const uint32 *leased) {
+  Budget *b = &budgets[handle->index];
+
+  LWLockAcquire(lock_of(handle->index), LW_EXCLUSIVE);
+  group = group_of(b, group);
+  for (int i = 0; i < limits->n && i < b->spec.groups[group].n; i++) {
+    if (same_limit(limits->limits[i], b->spec.groups[group].limits[i]))
+      b->leased[group][i] += leased[i];
+  }
   LWLockRelease(lock_of(handle->index));
 }
 

@@ -8,7 +8,8 @@
  *   scheduler                claim, look (wakes is read before its snapshot), publish what is due next, exit
  *
  * Invariants
- *   1. A wake that comes while a scheduler looks makes publish fail (the scheduler looks again), one that comes later starts another: none is lost.
+ *   1. A wake that comes while a scheduler looks makes publish fail (the scheduler looks again), one that comes later starts another: none
+ *      is lost.
  *   2. A visit that does not publish leaves the entry as due as it was, with a growing delay: no loss, no spin.
  *   3. At most one scheduler has a database.
  */

@@ -1,8 +1,8 @@
 /*
  * init.c - the library's entry: settings, hooks, the launcher's registration.
  *
- * Loaded at server start it does all of that; loaded later, by the first call of one of our functions, only the settings and the transaction
- * callback: without shared memory there are no workers, and what needs them says so (ond_state_require).
+ * Loaded at server start it does all of that; loaded later, by the first call of one of our functions, only the settings and the
+ * transaction callback: without shared memory there are no workers, and what needs them says so (ond_state_require).
  */
 #include "postgres.h"
 

@@ -1,13 +1,14 @@
 /*
  * launcher.c - the one static process: starts a scheduler in each database where something is due.
  *
- * Model: the agenda is in shared memory (databases.c). The launcher waits on its latch until the earliest due time; a wake, the end of a scheduler
- * and a released slot set it. At its start (so at server start, crash restart and promotion) and at SIGHUP it lists pg_database and asks every
- * connectable database once; else it is in no transaction and reads no table.
+ * Model: the agenda is in shared memory (databases.c). The launcher waits on its latch until the earliest due time; a wake, the end of a
+ * scheduler and a released slot set it. At its start (so at server start, crash restart and promotion) and at SIGHUP it lists pg_database
+ * and asks every connectable database once; else it is in no transaction and reads no table.
  *
  * Invariants
  *   1. It ends only by SIGTERM (exit code 1: the postmaster starts it again) or with the postmaster. An error is logged and it goes on.
- *   2. Without a free worker process nothing is lost and nothing spins: due times stay, the oldest goes first, attempts get rarer, one line is logged.
+ *   2. Without a free worker process nothing is lost and nothing spins: due times stay, the oldest goes first, attempts get rarer, one line
+ *      is logged.
  *   3. At most OND_SCHEDULERS schedulers at once, one per database.
  * Does not: connect to a database, or know of syncs (scheduler.c does).
  */

@@ -1,9 +1,10 @@
 /*
  * queue.c - the scheduler's SQL.
  *
- * A run is asked for by a due time (all_syncs.next_run_at: the schedule; recover_at: rows in doubt) or by rows of run_requests. Neither is taken away
- * here: the run itself consumes the requests that it saw and moves the due times, so a run that did not get through leaves its reasons in place. What
- * keeps that from spinning is not_before: while the last runs of a sync were interrupted or could not start, each waits twice as long as the one before.
+ * A run is asked for by a due time (all_syncs.next_run_at: the schedule; recover_at: rows in doubt) or by rows of run_requests. Neither is
+ * taken away here: the run itself consumes the requests that it saw and moves the due times, so a run that did not get through leaves its
+ * reasons in place. What keeps that from spinning is not_before: while the last runs of a sync were interrupted or could not start, each
+ * waits twice as long as the one before.
  */
 #include "postgres.h"
 
@@ -128,6 +129,10 @@ void ond_queue_drop_leftovers(void) {
   ond_spi(SPI_OK_DELETE,
           "DELETE FROM ondatra.run_requests q WHERE NOT EXISTS (SELECT FROM ondatra.all_syncs s WHERE s.sync_id = q.sync_id "
           "AND s.state IN ('created', 'active'))",
+          0, NULL, NULL, NULL);
+  ond_spi(SPI_OK_DELETE,
+          "DELETE FROM ondatra.quota_leases l WHERE NOT EXISTS (SELECT FROM ondatra.all_destinations d WHERE d.destination_id = "
+          "l.destination_id)",
           0, NULL, NULL, NULL);
 }
 

@@ -1,6 +1,6 @@
 /*
- * queue.h - the scheduler's SQL: what is due, what was left behind, what could not start. All inside "ours" (session.h); results are allocated in
- * the context given.
+ * queue.h - the scheduler's SQL: what is due, what was left behind, what could not start. All inside "ours" (session.h); results are
+ * allocated in the context given.
  */
 #ifndef OND_WORKER_QUEUE_H
 #define OND_WORKER_QUEUE_H
@@ -26,20 +26,28 @@ typedef struct OndOpenRun {
   TimestampTz started_at;
 } OndOpenRun;
 
-/* Syncs with a due time up to `now` or with requests, without those that run already; those that waited longest first, at most OND_QUEUE_MAX. */
+/*
+ * Syncs with a due time up to `now` or with requests, without those that run already; those that waited longest first, at most
+ * OND_QUEUE_MAX.
+ */
 #define OND_QUEUE_MAX 100
 extern OndDue *ond_queue_due(TimestampTz now, const int64 *running, int n_running, MemoryContext context, int *n);
 /* The first due time after `now`; DT_NOEND: none. */
 extern TimestampTz ond_queue_next_due(TimestampTz now);
-/* Requests of syncs that do not run (any more): paused, in error, archived, dropped. */
+/*
+ * Deletes requests of syncs that do not run (any more): paused, in error, archived, dropped; and leases of destinations that were dropped.
+ */
 extern void ond_queue_drop_leftovers(void);
 
 extern OndOpenRun *ond_queue_open_runs(MemoryContext context, int *n);
-/* Ends the row of a run whose process has gone, and asks for another run that resumes its work, unless it was cancelled. False: it had ended. */
+/*
+ * Ends the row of a run whose process has gone, and asks for another run that resumes its work, unless it was cancelled. False: it had
+ * ended.
+ */
 extern bool ond_queue_end_run(int64 run_id, bool cancelled, const char *code, const char *message);
 /*
- * A run that never got as far as writing its row: writes it, as failed, and counts it. run_id 0: takes a number. Returns the number, 0 when there is
- * such a row already or no such sync; *state_changed as ond_sync_run_finished().
+ * A run that never got as far as writing its row: writes it, as failed, and counts it. run_id 0: takes a number. Returns the number, 0 when
+ * there is such a row already or no such sync; *state_changed as ond_sync_run_finished().
  */
 extern int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const char *code, const char *message, const char *detail,
                                       bool fatal, bool *state_changed);

@@ -1,13 +1,14 @@
 /*
  * run_worker.c - the process of one run: connects as the sync's owner and hands over to the engine.
  *
- * Model: attach the slot (before anything that can fail), connect, ond_run_execute(), end. What the engine needs of processes and shared memory it gets
- * from `host` below; it calls these outside of libcurl frames.
+ * Model: attach the slot (before anything that can fail), connect, ond_run_execute(), end. What the engine needs of processes and shared
+ * memory it gets from `host` below; it calls these outside of libcurl frames.
  *
  * Invariants
  *   1. However the process ends, its slot ends with it (slot.c), with a reason when there is no final row: a FATAL during login is heard by
  *      emit_log_hook, an ERROR that the engine did not record is caught here.
- *   2. SIGTERM is die; the engine serves interrupts ten times a second, so shutdown, DROP DATABASE and pg_terminate_backend take less than a second.
+ *   2. SIGTERM is die; the engine serves interrupts ten times a second, so shutdown, DROP DATABASE and pg_terminate_backend take less than
+ *      a second.
  * Does not: take the run lock or write rows (engine/run.c), start itself again (the scheduler does).
  */
 #include "postgres.h"
@@ -33,6 +34,7 @@
 
 static emit_log_hook_type previous_log_hook = NULL;
 static OndBudget *budget = NULL;
+static int64 destination = 0; /* of the budget */
 
 /* --- what the engine is given --------------------------------------------------------------------------------------- */
 
@@ -99,11 +101,17 @@ static void host_budget_attach(int64 destination_id, const OndRateSpec *spec, in
   budget = NULL;
   budget = ond_budget_attach(MyDatabaseId, destination_id, spec, concurrency);
   ond_slot_budget(ond_budget_index(budget));
+  destination = destination_id;
+  ond_quota_load(budget, destination);
 }
 
 static int64 host_budget_take(int group, int64 now_us) {
   int64 wait_us = budget != NULL ? ond_budget_take(budget, group, now_us) : 0;
 
+  while (wait_us == OND_BUDGET_LEASE) {
+    ond_quota_lease(budget, destination, group);
+    wait_us = ond_budget_take(budget, group, now_us);
+  }
   show_throttle(wait_us);
   return wait_us;
 }

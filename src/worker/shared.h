@@ -13,7 +13,10 @@
 
 /* --- budgets: one set of windows per destination for all workers and syncs ---------------------------------- */
 typedef struct OndBudget OndBudget; /* process-local handle; released when the process exits */
-/* Attaches to (or makes) the budget of a destination; brings its limits up to date. Error 53000 with the setting to raise when ondatra.max_destinations are in use. */
+/*
+ * Attaches to (or makes) the budget of a destination; brings its limits up to date. Error 53000 with the setting to raise when
+ * ondatra.max_destinations are in use.
+ */
 extern OndBudget *ond_budget_attach(Oid database, int64 destination_id, const OndRateSpec *spec, int concurrency);
 extern void ond_budget_detach(OndBudget *b);
 /*
@@ -22,7 +25,10 @@ extern void ond_budget_detach(OndBudget *b);
  */
 extern int64 ond_budget_take(OndBudget *b, int group, int64 now_us);
 extern void ond_budget_done(OndBudget *b); /* a granted request has ended */
-/* A 429 or RateLimit headers: nobody sends to this destination before until_us (monotonic); the later of two wins, ceilings are the caller's. */
+/*
+ * A 429 or RateLimit headers: nobody sends to this destination before until_us (monotonic); the later of two wins, ceilings are the
+ * caller's.
+ */
 extern void ond_budget_pause(OndBudget *b, int64 until_us);
 extern void ond_budget_error(OndBudget *b, const char *words); /* destination_status.last_error */
 
@@ -30,8 +36,8 @@ extern void ond_budget_error(OndBudget *b, const char *words); /* destination_st
 /* At commit of the current transaction: tell the launcher that something is due in this database. Safe to call many times. */
 extern void ond_wake_at_commit(void);
 /*
- * Asks a running run to stop. False when no process has it. While the run reads its model its query is cancelled too (57014 in the worker, with
- * host->cancelled() true); while it sends it sees host->cancelled() only, so that the answers that are in are still recorded.
+ * Asks a running run to stop. False when no process has it. While the run reads its model its query is cancelled too (57014 in the worker,
+ * with host->cancelled() true); while it sends it sees host->cancelled() only, so that the answers that are in are still recorded.
  */
 extern bool ond_cancel_run(Oid database, int64 run_id);
 /* The pid of the process that has this run / a run of this sync; 0: none. */

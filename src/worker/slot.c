@@ -4,8 +4,9 @@
  * Owns: OndState.slots and OndState.waits.
  * Invariants
  *   1. At most one live (STARTING, RUNNING) slot for a sync, at most ondatra.max_workers of them.
- *   2. A slot of a process that has gone is never live: release_slot runs at any exit that does not restart the whole server. It runs after the
- *      abort of the process's transaction and gives back its session locks first, so that who sees the slot free finds the run lock free.
+ *   2. A slot of a process that has gone is never live: release_slot runs at any exit that does not restart the whole server. It runs after
+ *      the abort of the process's transaction and gives back its session locks first, so that who sees the slot free finds the run lock
+ *      free.
  *   3. A run's id is in its slot before its row is committed: who reads rows first and slots then never takes a living run for a dead one.
  *   4. A worker that comes late, to a slot that belongs to another run by now, notices (generation) and leaves.
  */

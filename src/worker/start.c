@@ -1,8 +1,9 @@
 /*
  * start.c - starting run workers, for the scheduler and for run_sync.
  *
- * A worker is started by whoever wants the run, without a COMMIT: the slot carries the request. Who the run belongs to is decided here: the session user of
- * the worker is the sync's owner, so what would keep that role from connecting is looked at first, where somebody can still say it.
+ * A worker is started by whoever wants the run, without a COMMIT: the slot carries the request. Who the run belongs to is decided here: the
+ * session user of the worker is the sync's owner, so what would keep that role from connecting is looked at first, where somebody can still
+ * say it.
  */
 #include "postgres.h"
 

@@ -1,12 +1,14 @@
 /*
- * state.h - the shared memory itself: for the processes of this room and for run_sync, which starts and watches a run. Others read shared.h.
+ * state.h - the shared memory itself: for the processes of this room and for run_sync, which starts and watches a run. Others read
+ * shared.h.
  *
  * Words
  *   wake      something may be due in a database; counted, so that one that comes while a scheduler looks is never lost
  *   slot      one run, from the claim to the moment when everybody who must know of its end knows
  *   starter   who claimed the slot: the scheduler, or a backend in run_sync
  *
- * One lock (ond_state_lock) guards databases, slots and waits; each slot's progress has a spinlock, each budget a lock of its own (budget.c).
+ * One lock (ond_state_lock) guards databases, slots and waits; each slot's progress has a spinlock, each budget a lock of its own
+ * (budget.c).
  * A slot's life (slot.c):
  *
  *   FREE -> STARTING   claim: the starter registers a worker
@@ -183,7 +185,10 @@ extern void ond_slot_reason(int sqlstate, const char *words);
 extern OndSlot *ond_slot_list(Oid database, bool live, OndSlotRef **refs, int *n);
 extern void ond_slot_recorded(OndSlotRef ref);
 
-/* For the search of deadlocks: this backend waits for the run in ref (index -1: no longer); the process that a waiting backend waits for, 0: none. */
+/*
+ * For the search of deadlocks: this backend waits for the run in ref (index -1: no longer); the process that a waiting backend waits for,
+ * 0: none.
+ */
 extern void ond_slot_wait_note(OndSlotRef ref);
 extern pid_t ond_slot_waited_by(pid_t waiter);
 
@@ -198,6 +203,25 @@ typedef struct OndBudgetView {
   TimestampTz last_error_at; /* 0: none */
   char last_error[256];
 } OndBudgetView;
+
+/* Windows at least this long survive a restart: what a run may start in them is leased from ondatra.quota_leases first. */
+#define OND_QUOTA_WINDOW_US INT64CONST(3600000000)
+/* ond_budget_take, in a run worker: ond_quota_lease() first, then ask again. */
+#define OND_BUDGET_LEASE INT64CONST(-1)
+
+/* For quota.c. True while leases of the time before are not counted; the limits as they are. */
+extern bool ond_budget_unloaded(OndBudget *b, OndRateSpec *spec);
+/* Counts them: windows filled with what was leased. The first caller wins. */
+extern void ond_budget_load(OndBudget *b, OndRateWindow past[OND_RATE_GROUPS_MAX][OND_RATE_WINDOWS_MAX], int64 now_us);
+/* How much to lease of each window of a group (0: nothing), and that it has been committed. */
+extern void ond_budget_lease_wanted(OndBudget *b, int group, OndRateGroup *limits, uint32 *wanted);
+extern void ond_budget_leased(OndBudget *b, int group, const OndRateGroup *limits, const uint32 *leased);
+
+/* --- quotas (quota.c): run workers only, outside of a transaction ---------------------------------------------------- */
+/* After attaching: counts what was leased before the server was started. */
+extern void ond_quota_load(OndBudget *b, int64 destination_id);
+/* Leases the next part for a group. Raises when it cannot be committed: then nothing may be sent. */
+extern void ond_quota_lease(OndBudget *b, int64 destination_id, int group);
 
 /* False when the entry is not in use. */
 extern bool ond_budget_view(int index, OndBudgetView *out);

@@ -10,7 +10,7 @@ plan skip_all => 'nginx is not installed' unless Ondatra::Test::nginx_program();
 
 my $t = Ondatra::Test->new(tls => 1);
 my $certs = $t->certificates;
-my %port = map { $_ => Ondatra::Test::free_port() } qw(limited busy tls slow cut down other);
+my %port = map { $_ => Ondatra::Test::free_port() } qw(limited busy tls slow cut down other fast);
 my $tls = "ssl_certificate $certs->{cert}; ssl_certificate_key $certs->{key}; ssl_protocols TLSv1.2 TLSv1.3;";
 my $back = "proxy_pass http://127.0.0.1:$t->{port}; proxy_http_version 1.1;";
 my $nginx = $t->start_nginx(<<"HTTP", ports => [values %port]);
@@ -21,6 +21,7 @@ my $nginx = $t->start_nginx(<<"HTTP", ports => [values %port]);
   server { listen 127.0.0.1:$port{other} ssl; ssl_certificate $certs->{other_cert}; ssl_certificate_key $certs->{key}; location / { $back } }
   server { listen 127.0.0.1:$port{slow}; location / { limit_rate 50; $back } }
   server { listen 127.0.0.1:$port{cut}; location / { return 444; } }
+  server { listen 127.0.0.1:$port{fast}; location / { client_max_body_size 10m; return 204; } }
   server { listen 127.0.0.1:$port{down}; location / { proxy_pass http://127.0.0.1:1; } }
 HTTP
 my $n = 0;
@@ -35,6 +36,17 @@ sub setup {
     return $name;
 }
 
+sub seconds {
+    my ($run) = @_;
+    return $t->sql("SELECT greatest(extract(epoch FROM duration), 0.001) FROM ondatra.sync_runs WHERE run_id = $run->{run_id}");
+}
+
+# How often nginx has answered with a status so far.
+sub answers {
+    my ($status) = @_;
+    return scalar(() = Ondatra::Test::slurp($nginx->{access_log}) =~ m{^HTTP/\S+ PUT \S+ $status }mg);
+}
+
 # --- limit_req, without a word about when to come back. A 429 pauses the destination, so one run gets everything through.
 {
     my $sync = setup(40, "http://127.0.0.1:$port{limited}", {concurrency => 4, retry => {attempts => 20, base_ms => 50, max_ms => 500}});
@@ -42,6 +54,7 @@ sub setup {
     is($run->{rows_created}, 40, 'limit_req with 429: every row gets through');
     is($run->{status}, 'succeeded', 'limit_req with 429: the run succeeds');
     cmp_ok($run->{retries}, '>', 0, 'limit_req with 429: after retries');
+    cmp_ok(answers(429), '>', 0, 'limit_req with 429: nginx did say it');
     is($t->state->{records}, 40, 'limit_req with 429: all are there');
     is($t->state->{repeats}, 0, 'limit_req with 429: none came twice');
     $t->no_violations;
@@ -56,6 +69,7 @@ sub setup {
         $run = $t->retry($sync);
         return $run->{status} eq 'succeeded' && !$t->failed_rows($sync);
     }, 'limit_req with 503: in the end a run succeeds');
+    cmp_ok(answers(503), '>', 0, 'limit_req with 503: nginx did say it');
     is($t->state->{records}, 40, 'limit_req with 503: all are there');
     is($t->state->{repeats}, 0, 'limit_req with 503: none came twice');
     $t->no_violations;
@@ -63,7 +77,7 @@ sub setup {
 
 # Our own limit below nginx's: no 429 at all.
 {
-    my $sync = setup(30, "http://127.0.0.1:$port{limited}", {concurrency => 4, rate_limit => '2/200ms'});
+    my $sync = setup(30, "http://127.0.0.1:$port{limited}", {concurrency => 4, rate_limit => '1/100ms'});
     $t->run_is($t->run($sync), {status => 'succeeded', rows_created => 30, retries => 0}, 'a rate limit of our own below the server\'s: not one refusal');
 }
 
@@ -113,6 +127,18 @@ for my $case ([cut => qr/^unknown_outcome$/], [down => qr/^(unavailable|unknown_
     is($run->{rows_created}, 0, "$server: no row counts as delivered");
     is($run->{rows_failed} + $run->{rows_pending}, 3, "$server: and none is forgotten");
     like($_->{error_class}, $class, "$server: class of row $_->{key}{id}") for $t->failed_rows($sync);
+}
+
+# --- many rows to a server that only nods: what our side can do. How fast it was is told, not asserted.
+{
+    my $sync = setup(200_000, "http://127.0.0.1:$port{fast}", {object => {upsert => {method => 'POST', path => '/rows', batch => {rows => 1000}, body => ['$each', '$fields']}}});
+    my $run = $t->run($sync);
+    $t->run_is($run, {status => 'succeeded', rows_created => 200_000, requests => 200, retries => 0}, '200,000 rows in 200 requests');
+    note(sprintf '%.0f rows/s: %.1f s, of which the diff %d ms and delivery %d ms, %.1f MB', 200_000 / seconds($run), seconds($run), @$run{qw(diff_ms deliver_ms)},
+        $run->{bytes_sent} / 1e6);
+    $run = $t->run($sync);
+    $t->run_is($run, {status => 'succeeded', rows_unchanged => 200_000, requests => 0}, 'and none when nothing has changed');
+    note(sprintf '%.0f unchanged rows/s', 200_000 / seconds($run));
 }
 
 # nginx goes away in the middle of a run and comes back: what was not answered goes again.

@@ -24,6 +24,8 @@ TEST(messages_are_found_in_usual_places) {
   CHECK_STR(message(&t, 422, "{'error': {'message': 'no such customer', 'code': 'x'}}"), "no such customer");
   CHECK_STR(message(&t, 422, "{'error': 'invalid_grant', 'error_description': 'expired'}"), "expired");
   CHECK_STR(message(&t, 422, "{'ok': false, 'error': 'channel_not_found'}"), "channel_not_found");
+  CHECK_STR(message(&t, 422, "{'error': 'bad_request', 'reason': 'no such id'}"), "no such id");
+  CHECK_STR(message(&t, 422, "{'error': {'type': 'mapper_exception', 'reason': 'no such field'}, 'status': 400}"), "no such field");
   CHECK_STR(message(&t, 422, "{'type': 'about:blank', 'title': 'Invalid', 'detail': 'email is taken'}"), "email is taken");
   CHECK_STR(message(&t, 422, "{'title': 'Invalid'}"), "Invalid");
   CHECK_STR(message(&t, 422, "{'errors': [{'detail': 'one'}, {'message': 'two'}, 'three', 'four']}"), "one; two; three");

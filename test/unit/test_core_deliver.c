@@ -1,8 +1,8 @@
 /*
  * test_core_deliver.c - delivery in the worlds of test_core_deliver_sim.c: by chance, and one by one.
  *
- *   OND_SIM_SECONDS=600 build/unit/test_core deliver_keeps     worlds by chance for ten minutes
- *   OND_SIM_SEED=4711   build/unit/test_core deliver_keeps     this world alone (with OND_SIM_SECONDS: from here on)
+ *   OND_SIM_SECONDS=600 build/unit/test_core in_worlds     worlds by chance for ten minutes
+ *   OND_SIM_SEED=4711   build/unit/test_core in_worlds     this world alone (with OND_SIM_SECONDS: from here on)
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -76,9 +76,7 @@ TEST(deliver_keeps_its_promises_in_worlds_by_chance) {
   (config)->n_steps = (int)(sizeof(steps) / sizeof(steps[0]))
 
 #define ALL_ACCEPTED                                                                                                                       \
-  {                                                                                                                                        \
-    OND_ANSWER_READ, 200, 0, OND_OUT_ACCEPTED                                                                                              \
-  }
+  { OND_ANSWER_READ, 200, 0, OND_OUT_ACCEPTED }
 
 static void deliver(const SimConfig *config) {
   CHECK_STR((sim_run(&world, config, 1), world.problem), "");
@@ -405,7 +403,8 @@ TEST(deliver_does_not_stop_when_failures_are_apart) {
   one_at_a_time(&c, 3);
   c.policy.breaker_failures = 2;
   c.policy.retry.base_us = 0;
-  STEPS(&c, {OND_ANSWER_UNAVAILABLE, 0, 0, 0}, ALL_ACCEPTED, {OND_ANSWER_IN_DOUBT, 500, 0, 0}, ALL_ACCEPTED, {OND_ANSWER_IN_DOUBT, 0, 0, 0});
+  STEPS(&c, {OND_ANSWER_UNAVAILABLE, 0, 0, 0}, ALL_ACCEPTED, {OND_ANSWER_IN_DOUBT, 500, 0, 0}, ALL_ACCEPTED,
+        {OND_ANSWER_IN_DOUBT, 0, 0, 0});
   deliver(&c);
   CHECK_INT(world.stop, OND_STOP_NONE);
   CHECK_INT(world.stats.accepted, 3);

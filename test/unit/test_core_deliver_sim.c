@@ -1,8 +1,9 @@
 /*
  * test_core_deliver_sim.c - the world of test_core_deliver.c; see the header.
  *
- * The clock moves only in poll(), commit() and next(), so all that one turn of the loop starts, it starts at one moment: the rate limits can
- * be checked exactly. Tasks are allocated one by one and freed when they are recorded: the address sanitizer sees who touches them later.
+ * The clock moves only in poll(), commit() and next(), so all that one turn of the loop starts, it starts at one moment: the rate limits
+ * can be checked exactly. Tasks are allocated one by one and freed when they are recorded: the address sanitizer sees who touches them
+ * later.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,10 +12,10 @@
 #include "test_core_deliver_sim.h"
 #include "unit.h"
 
-#define POLL_MAX_US    (50 * SIM_MS)
-#define POLLS_MAX      200000
-#define WALL_OFFSET    (1767225600 * SIM_S)
-#define HELD_WINDOWS   4
+#define POLL_MAX_US  (50 * SIM_MS)
+#define POLLS_MAX    200000
+#define WALL_OFFSET  (1767225600 * SIM_S)
+#define HELD_WINDOWS 4
 
 static void __attribute__((noreturn, format(printf, 2, 3))) broken(Sim *sim, const char *fmt, ...) {
   va_list args;
@@ -35,7 +36,7 @@ static void __attribute__((noreturn, format(printf, 2, 3))) broken(Sim *sim, con
 #define EXPECT_ROW(row, condition)                                                                                                         \
   do {                                                                                                                                     \
     if (!(condition)) {                                                                                                                    \
-      broken(sim, "line %d, after %lld us, row %d (%s): %s", __LINE__, (long long)(sim->now - sim->begin), (int)((row) - sim->rows),       \
+      broken(sim, "line %d, after %lld us, row %d (%s): %s", __LINE__, (long long)(sim->now - sim->begin), (int)((row)-sim->rows),         \
              ond_op_name((row)->op), #condition);                                                                                          \
     }                                                                                                                                      \
   } while (0)
@@ -111,7 +112,8 @@ static void check_outcome(Sim *sim, const SimRow *row) {
   EXPECT_ROW(row, t->http_status == row->status);
   EXPECT_ROW(row, t->sent_at == row->sent_at);
   EXPECT_ROW(row, !t->interrupted || t->outcome == OND_OUT_NOT_SENT || t->outcome == OND_OUT_UNKNOWN);
-  EXPECT_ROW(row, !t->interrupted || sim->asked || sim->breaker_due || sim->auth_due || sim->longest_wait > sim->config->policy.permit_wait_max_us ||
+  EXPECT_ROW(row, !t->interrupted || sim->asked || sim->breaker_due || sim->auth_due ||
+                      sim->longest_wait > sim->config->policy.permit_wait_max_us ||
                       sim->stats.refused >= sim->config->policy.breaker_refusals);
 }
 
@@ -597,7 +599,8 @@ static void check_stop(Sim *sim) {
 static void check_deserved(Sim *sim, const SimRow *row) {
   const SimConfig *c = sim->config;
   bool cut = policy_of(sim, row->op)->bisect && (c->may_bisect || c->by_row);
-  bool calm = c->no_answer + c->five_hundred + c->throttled + c->unavailable + c->auth + c->start_failed + c->row_throttled + c->row_unknown == 0;
+  bool calm =
+      c->no_answer + c->five_hundred + c->throttled + c->unavailable + c->auth + c->start_failed + c->row_throttled + c->row_unknown == 0;
 
   if (!calm || c->n_steps > 0 || sim->stop != OND_STOP_NONE) {
     return;

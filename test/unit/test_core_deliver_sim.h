@@ -41,15 +41,15 @@ typedef struct SimRow {
   SimKind kind;
   size_t bytes;
   SimPlace place;
-  int tries;           /* that went out */
-  int not_started;     /* START_FAILED */
-  bool answered;       /* last is set */
-  OndAnswer last;      /* of the last try */
-  OndOutcome by_row;   /* when last is READ; before: what the answer on its way will say */
-  bool doubt;          /* an unanswered try, and nothing definite since */
+  int tries;         /* that went out */
+  int not_started;   /* START_FAILED */
+  bool answered;     /* last is set */
+  OndAnswer last;    /* of the last try */
+  OndOutcome by_row; /* when last is READ; before: what the answer on its way will say */
+  bool doubt;        /* an unanswered try, and nothing definite since */
   int status;
-  int64_t sent_at;     /* wall */
-  int64_t not_before;  /* Retry-After */
+  int64_t sent_at;    /* wall */
+  int64_t not_before; /* Retry-After */
   /* as recorded */
   OndOutcome outcome;
   bool in_doubt, interrupted;
@@ -66,23 +66,23 @@ typedef struct SimStep {
 typedef struct SimConfig {
   OndDeliveryPolicy policy;
   int deletes, updates, creates;
-  int poison, crash, bad;  /* rows of these kinds, in 1/1000 */
+  int poison, crash, bad; /* rows of these kinds, in 1/1000 */
   size_t bytes_min, bytes_max;
-  size_t wire_bytes;       /* a request is too large over it; 0: none */
-  bool by_row;             /* the answer has an outcome for each row; else a poison row refuses its batch */
-  bool may_bisect;         /* the refusal may be about single rows */
+  size_t wire_bytes; /* a request is too large over it; 0: none */
+  bool by_row;       /* the answer has an outcome for each row; else a poison row refuses its batch */
+  bool may_bisect;   /* the refusal may be about single rows */
   /* answers in 1/1000 */
   int no_answer, five_hundred, throttled, unavailable, auth, start_failed, row_throttled, row_unknown;
   int64_t latency_min, latency_max, commit_us, next_us, overshoot_us;
   int64_t retry_after_max; /* of what the destination names; 0: it names none */
   int n_limits;
   OndRateLimit limits[SIM_LIMITS];
-  int64_t stop_after;      /* from the beginning; 0: never */
+  int64_t stop_after; /* from the beginning; 0: never */
   OndStop stop;
-  int fail_commit;         /* the n-th; 0: none */
+  int fail_commit; /* the n-th; 0: none */
   const SimStep *steps;
   int n_steps;
-  uint64_t fixed_random;   /* with use_fixed_random: what io->random says */
+  uint64_t fixed_random; /* with use_fixed_random: what io->random says */
   bool use_fixed_random;
 } SimConfig;
 
@@ -106,9 +106,9 @@ typedef struct Sim {
   int n_rows, n_taken;
   SimFlight flights[64];
   int n_flights;
-  SimStart starts[4096];   /* the first of them */
+  SimStart starts[4096]; /* the first of them */
   int n_starts, n_retries;
-  int permits;             /* granted and not given back */
+  int permits; /* granted and not given back */
   int64_t paused_until, longest_wait;
   OndRateWindow windows[SIM_LIMITS];
   int64_t *granted[SIM_LIMITS]; /* the last N, a ring */
@@ -120,16 +120,16 @@ typedef struct Sim {
   int n_commits, window_no, polls, idle_polls, polls_after_stop;
   int64_t held_rows;
   size_t held_bytes;
-  int unacked;             /* accepted rows that are not recorded */
+  int unacked; /* accepted rows that are not recorded */
   int64_t unacked_since;
-  int floor;               /* ordered: the first row of the last request */
-  OndOp op;                /* of the last request */
-  OndReply taken;          /* the last answer that was taken */
+  int floor;      /* ordered: the first row of the last request */
+  OndOp op;       /* of the last request */
+  OndReply taken; /* the last answer that was taken */
   int taken_tries;
   OndDeliveryStats stats;
   OndStop stop;
   jmp_buf broken;
-  char problem[400];       /* empty: nothing is wrong */
+  char problem[400]; /* empty: nothing is wrong */
 } Sim;
 
 /* One row a request, four at a time, no faults, answers after 20 ms. */
