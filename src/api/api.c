@@ -86,7 +86,8 @@ char *ond_arg_options(FunctionCallInfo fcinfo, int n, const char *base) {
       ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
                       errhint("Use a form such as {\"concurrency\": 4}; members that are null are removed.")));
     }
-    target = ond_jsonb_merge_patch(target, patch);
+    /* of something new the whole is given: a null in it means null */
+    target = base == NULL ? patch : ond_jsonb_merge_patch(target, patch);
   }
   return JsonbToCString(NULL, &target->root, VARSIZE(target));
 }

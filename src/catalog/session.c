@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -156,6 +157,8 @@ void ond_tx_begin(void) {
   XactReadOnly = false;
   XactDeferrable = false;
   PushActiveSnapshot(GetTransactionSnapshot());
+  /* first of all locks, as in DROP EXTENSION: else the two could wait for each other's tables */
+  LockDatabaseObject(ExtensionRelationId, ond_extension(false)->extension, 0, AccessShareLock);
   ond_our_begin(&tx_scope, true);
   pin("synchronous_commit", "on");
 }

@@ -52,7 +52,7 @@ typedef struct Delivery {
   int64_t permit_at;         /* no permit before */
   bool starved;              /* something is ready but has no permit */
   int64_t starved_since;
-  int failures, auth_failures;
+  int failures, auth_failures, throttled;
   OndStop stop;
   bool asked;                /* somebody wants it to end now: do not wait for answers */
 } Delivery;
@@ -71,6 +71,7 @@ void ond_delivery_policy_default(OndDeliveryPolicy *p) {
   p->breaker_failures = 10;
   p->breaker_auth = 3;
   p->breaker_refusals = 100;
+  p->breaker_throttled = 20;
   p->permit_wait_max_us = 900000000;
   p->window_rows_max = 20000;
   p->window_bytes_max = 32 * 1024 * 1024;
@@ -223,11 +224,11 @@ static OndOutcome outcome_of(OndAnswer answer, int http_status) {
 static void note_health(Delivery *d, OndAnswer answer) {
   switch (answer) {
     case OND_ANSWER_READ:
-    case OND_ANSWER_REFUSED: d->failures = d->auth_failures = 0; break;
+    case OND_ANSWER_REFUSED: d->failures = d->auth_failures = d->throttled = 0; break;
     case OND_ANSWER_AUTH: d->auth_failures++; break;
     case OND_ANSWER_UNAVAILABLE:
     case OND_ANSWER_IN_DOUBT: d->failures++; break;
-    case OND_ANSWER_THROTTLED: break; /* the pause is the answer to that */
+    case OND_ANSWER_THROTTLED: d->throttled++; break; /* the pause is the answer to that, for a while */
   }
   if (d->stop != OND_STOP_NONE)
     return;
@@ -235,6 +236,8 @@ static void note_health(Delivery *d, OndAnswer answer) {
     d->stop = OND_STOP_BREAKER;
   else if (d->auth_failures >= d->policy->breaker_auth)
     d->stop = OND_STOP_AUTH;
+  else if (d->throttled >= d->policy->breaker_throttled)
+    d->stop = OND_STOP_RATE;
 }
 
 /*
@@ -286,6 +289,8 @@ static void take_rows(Delivery *d, OndRequest *r, const OndReply *reply) {
     OndTask *task = r->tasks[i];
 
     note_row_doubt(task);
+    if (task->outcome == OND_OUT_UNKNOWN)
+      d->stats->unmentioned++;
     if (again != NULL && task->outcome == OND_OUT_THROTTLED)
       again->tasks[again->n++] = task;
     else
@@ -317,7 +322,7 @@ static void take_failure(Delivery *d, OndRequest *r, const OndReply *reply) {
   /* One poison row that makes the server fail must not take its batch along for ever: the halves get one try each. */
   else if (may_repeat && doubtful && reply->http_status >= 500 && r->n > 1 && op->bisect)
     request_halve(d, r, d->policy->retry.attempts - 1);
-  else if (d->asked)
+  else if (d->asked || d->stop == OND_STOP_RATE)
     request_interrupt(d, r);
   else
     request_resolve(d, r, outcome_of(reply->answer, reply->http_status));
@@ -346,7 +351,7 @@ static void collect(Delivery *d) {
 
   while ((r = d->io->take(d->io->arg, &reply)) != NULL)
     take_answer(d, r, &reply);
-  if (d->stop == OND_STOP_NONE && d->stats->accepted == 0 && d->stats->refused >= d->policy->breaker_refusals)
+  if (d->stop == OND_STOP_NONE && d->stats->accepted == 0 && d->stats->refused + d->stats->unmentioned >= d->policy->breaker_refusals)
     d->stop = OND_STOP_REFUSALS;
 }
 

@@ -102,7 +102,8 @@ typedef struct OndDeliveryPolicy {
   OndDeliveryOp create, update, delete;
   int breaker_failures;      /* consecutive transport, 5xx or no-answer failures; default 10 */
   int breaker_auth;          /* consecutive 401/403; default 3 */
-  int breaker_refusals;      /* refused rows without one accepted; default 100 */
+  int breaker_refusals;      /* rows refused or not mentioned by answers, without one accepted; default 100 */
+  int breaker_throttled;     /* consecutive 429s: the rest is left for later; default 20 */
   int64_t permit_wait_max_us; /* a longer wait for the rate limit ends the run, the rest pending; default 15 min */
   int window_rows_max;       /* default 20000 */
   size_t window_bytes_max;   /* payload held in memory, from next() to its ack; one task may pass it; default 32 MB */
@@ -117,7 +118,9 @@ typedef struct OndDeliveryStats {
   int64_t retries;           /* of these, not the first */
   int64_t throttled_us;      /* time in which nothing could start for want of a permit, while something was ready */
   int64_t in_flight;
-  int64_t accepted, refused; /* rows */
+  int64_t accepted;          /* rows */
+  int64_t refused;           /* rows that an answer refused */
+  int64_t unmentioned;       /* rows of which an answer does not say what became of them */
 } OndDeliveryStats;
 
 /*

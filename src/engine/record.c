@@ -202,11 +202,11 @@ void ond_run_write_counters(int64 run_id, const OndCounters *c) {
 }
 
 /* Moves a change from pending to what became of it. */
-static void count(OndCounters *c, const OndChangeRow *row) {
+static void count(OndCounters *c, const OndChangeRow *row, bool failed) {
   OndOp op = row->task.op;
 
-  if (row->task.outcome == OND_OUT_NOT_SENT || row->task.interrupted)
-    return; /* stays pending */
+  if (row->task.outcome != OND_OUT_ACCEPTED && !failed)
+    return; /* not sent, or interrupted: stays pending */
   if (op == OND_OP_DELETE) {
     c->deletes_pending--;
     if (row->task.outcome == OND_OUT_ACCEPTED)
@@ -280,7 +280,7 @@ static void set_failure(OndFailure *f, const OndChangeRow *row, const OndResolut
   f->next_attempt_at = resolution->next_attempt_at;
 }
 
-/* Inside "ours": state rows and failed rows of some outcomes. */
+/* Inside "ours": state rows, failed rows and counts of some outcomes. */
 static void record(OndRecorder *r, OndTask **resolved, int n) {
   OndStateWrite *writes = palloc0(sizeof(OndStateWrite) * Max(n, 1));
   OndFailure *failures = palloc0(sizeof(OndFailure) * Max(n, 1));
@@ -292,6 +292,7 @@ static void record(OndRecorder *r, OndTask **resolved, int n) {
     OndResolution resolution = resolve(r, row);
     bool accepted = row->task.outcome == OND_OUT_ACCEPTED;
 
+    count(&r->counters, row, resolution.failed);
     if (accepted || !same_state(row, &resolution.after)) {
       OndStateWrite *w = &writes[n_writes++];
 
@@ -363,8 +364,6 @@ static void commit_chunk(OndRecorder *r, OndTask **resolved, int n_resolved, Ond
     ond_tx_begin();
     check_sync(r);
     record(r, resolved, n_resolved);
-    for (int i = 0; i < n_resolved; i++)
-      count(&r->counters, resolved[i]->row);
     if (n_finished > 0)
       ond_window_delete(r->sync->sync_id, r->run_id, n_finished, numbers);
     if (n_window > 0)

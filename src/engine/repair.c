@@ -57,7 +57,9 @@ int64 ond_retry_failed(const OndSync *sync, const char *keys_json) {
   appendStringInfo(&s, "UPDATE %s s SET _retry_at = pg_catalog.clock_timestamp(), _attempts = 0 FROM", ond_state_table_name(sync->sync_id));
   append_failed_states(&s, sync, keys_json);
   execute(s.data, SPI_OK_UPDATE);
-  execute(psprintf("UPDATE ondatra.all_failed_rows f SET next_attempt_at = pg_catalog.clock_timestamp() WHERE f.sync_id OPERATOR(pg_catalog.=) " INT64_FORMAT "%s",
+  /* rows the diff finds invalid are looked at again by every run: there is nothing to release */
+  execute(psprintf("UPDATE ondatra.all_failed_rows f SET next_attempt_at = pg_catalog.clock_timestamp() WHERE f.sync_id OPERATOR(pg_catalog.=) " INT64_FORMAT
+                   " AND f.attempts OPERATOR(pg_catalog.>) 0%s",
                    sync->sync_id, key_filter(keys_json)),
           SPI_OK_UPDATE);
   n = (int64)SPI_processed;

@@ -449,7 +449,8 @@ static void ending_of_delivery(const Run *run, Ending *e) {
     case OND_STOP_NONE: ending_of_counters(run, e); return;
     case OND_STOP_RATE:
       ending_of_counters(run, e);
-      e->message = pstrdup("the rate limit of the destination leaves the rest for later");
+      if (e->message == NULL)
+        e->message = pstrdup("the rate limit of the destination leaves the rest for later");
       return;
     case OND_STOP_CANCELLED: e->status = "cancelled"; return;
     case OND_STOP_TIMEOUT: ending_error(e, "57014", pstrdup("the run reached its run_timeout"), NULL); return;
@@ -461,7 +462,8 @@ static void ending_of_delivery(const Run *run, Ending *e) {
       e->fatal = true;
       return;
     case OND_STOP_REFUSALS:
-      ending_error(e, "08P01", psprintf(INT64_FORMAT " changes were refused and none was accepted; the rest is pending", run->delivery.stats.refused),
+      ending_error(e, "08P01", psprintf(INT64_FORMAT " changes were refused or not mentioned by the answers, and none was accepted; the rest is pending",
+                            run->delivery.stats.refused + run->delivery.stats.unmentioned),
                    last_error(run));
       return;
     case OND_STOP_COMMIT:

@@ -326,10 +326,29 @@ char *ond_sync_check(const OndSync *sync, const OndModel *model, const OndDestin
   return signature(spec);
 }
 
+/*
+ * Types whose values have the same form, so that nothing is sent again: widths of integers, and text with or without a length. A wider integer in the
+ * key does count: the state table's column keeps the narrow one.
+ */
+static bool same_form(const OndSpec *spec, const char *column, const char *was, const char *now) {
+  static const char *const integers[] = {"smallint", "integer", "bigint"};
+  static const char *const texts[] = {"text", "character varying"};
+  int ints = 0, text = 0;
+
+  for (int i = 0; i < (int)lengthof(integers); i++)
+    ints += (strcmp(was, integers[i]) == 0) + (strcmp(now, integers[i]) == 0);
+  for (int i = 0; i < (int)lengthof(texts); i++)
+    text += (strcmp(was, texts[i]) == 0) + (strcmp(now, texts[i]) == 0);
+  for (int i = 0; i < spec->n_keys; i++)
+    if (strcmp(spec->keys[i].name, column) == 0)
+      ints = 0;
+  return ints == 2 || text == 2;
+}
+
 static void refuse_gone(const OndSpec *spec, const char *name) {
   ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
                   errmsg("column \"%s\", which the sync uses, is not in model \"%s\" any more", name, spec->model->display),
-                  errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => …) and the model as it is now; rows whose version changes are sent again.",
+                  errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => ...) and the model as it is now; rows whose version changes are sent again.",
                           spec->sync->name)));
 }
 
@@ -337,7 +356,7 @@ static void refuse_retyped(const OndSpec *spec, const OndModelColumn *column, co
   ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
                   errmsg("column \"%s\" of model \"%s\" changed its type from %s to %s", column->name, spec->model->display, was,
                          format_type_be(column->type)),
-                  errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => …) and the model as it is now; rows whose version changes are sent again.",
+                  errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => ...) and the model as it is now; rows whose version changes are sent again.",
                           spec->sync->name)));
 }
 
@@ -360,7 +379,7 @@ void ond_spec_check_signature(const OndSpec *spec) {
 
     if (c < 0)
       refuse_gone(spec, name);
-    else if (strcmp(was, format_type_be(spec->model->columns[c].type)) != 0)
+    else if (strcmp(was, format_type_be(spec->model->columns[c].type)) != 0 && !same_form(spec, name, was, format_type_be(spec->model->columns[c].type)))
       refuse_retyped(spec, &spec->model->columns[c], was);
   }
   SPI_finish();

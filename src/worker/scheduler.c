@@ -17,14 +17,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -52,20 +50,9 @@ static bool extension_here(void) {
   return here;
 }
 
-/*
- * DROP EXTENSION locks the extension first and then its tables, in an order that is not ours: whoever touches several of them takes the
- * extension's lock before, so that one waits for the other and neither is the victim of a deadlock.
- * Gone meanwhile: an error, and the end of the visit.
- */
-static void begin(void) {
-  ond_tx_begin();
-  LockDatabaseObject(ExtensionRelationId, ond_extension(false)->extension, 0, AccessShareLock);
-  (void)ond_extension(false);
-}
-
 /* Notifications go out in a transaction of their own: a full queue must not cost the records. */
 static void notify_run(int64 run_id, int64 sync_id, const char *status, bool state_changed) {
-  begin();
+  ond_tx_begin();
   ond_notify_run(run_id, sync_id, status);
   if (state_changed)
     ond_notify_state(sync_id);
@@ -116,7 +103,7 @@ static void end_lost_run(const OndOpenRun *run, const OndSlot *slot) {
   } else if (run->started_at < ond_state->initialised_at) {
     message = "the server was stopped or crashed during this run";
   }
-  begin();
+  ond_tx_begin();
   ended = ond_queue_end_run(run->run_id, cancelled, code, message);
   ond_tx_commit();
   if (ended)
@@ -129,7 +116,7 @@ static void end_lost_runs(const OndSlot *ended, int n_ended) {
   OndSlot *live;
   int n_runs, n_live;
 
-  begin();
+  ond_tx_begin();
   runs = ond_queue_open_runs(visit_context, &n_runs);
   ond_tx_commit();
   MemoryContextSwitchTo(visit_context);
@@ -152,7 +139,7 @@ static void record_death(void *arg) {
   strlcpy(due.trigger, slot->trigger, sizeof(due.trigger));
   strlcpy(due.requested_by, slot->requested_by, sizeof(due.requested_by));
   due.queued_at = slot->queued_at;
-  begin();
+  ond_tx_begin();
   run_id = ond_queue_record_failure(slot->run_id, &due, slot->error_code, slot->error_message, NULL, false, &state_changed);
   ond_tx_commit();
   if (run_id != 0)
@@ -188,7 +175,7 @@ static void record_obstacle(const OndDue *due, const OndObstacle *obstacle) {
   bool state_changed;
   int64 run_id;
 
-  begin();
+  ond_tx_begin();
   run_id = ond_queue_record_failure(0, due, unpack_sql_state(obstacle->sqlstate), obstacle->message, obstacle->way_out, obstacle->fatal,
                                     &state_changed);
   ond_tx_commit();
@@ -208,7 +195,7 @@ typedef struct Start {
 static bool look_first(const OndDue *due, bool *edited, OndObstacle *obstacle) {
   bool obstructed;
 
-  begin();
+  ond_tx_begin();
   *edited = !ond_run_lock_try_edit(due->sync_id);
   MemoryContextSwitchTo(visit_context);
   obstructed = ond_start_obstacle(due->owner, obstacle);
@@ -282,7 +269,7 @@ static OndDue *read_due(TimestampTz now, int *n) {
 
   for (int i = 0; i < n_live; i++)
     running[i] = live[i].sync_id;
-  begin();
+  ond_tx_begin();
   ond_queue_drop_leftovers();
   list = ond_queue_due(now, running, n_live, visit_context, n);
   ond_tx_commit();
@@ -318,7 +305,7 @@ static void delete_old_runs(void) {
     return;
   for (int i = 0; i < DELETE_ROUNDS && deleted == DELETE_ROWS; i++) {
     CHECK_FOR_INTERRUPTS();
-    begin();
+    ond_tx_begin();
     deleted = ond_queue_delete_runs(before, DELETE_ROWS);
     ond_tx_commit();
   }
@@ -331,7 +318,7 @@ static void visit(OndAgenda *agenda) {
   reap();
   start_due(now, agenda);
   delete_old_runs();
-  begin();
+  ond_tx_begin();
   next = ond_queue_next_due(now);
   ond_tx_commit();
   agenda->due = Min(agenda->due, next);

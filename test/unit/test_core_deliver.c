@@ -431,6 +431,18 @@ TEST(deliver_stops_when_every_row_is_refused) {
   CHECK_INT(sim_count(&world, OND_OUT_REJECTED), 100);
 }
 
+TEST(deliver_leaves_the_rest_for_later_when_throttled_without_end) {
+  SimConfig c;
+
+  one_at_a_time(&c, 300);
+  c.throttled = 1000;
+  deliver(&c);
+  CHECK_INT(world.stop, OND_STOP_RATE);
+  CHECK_INT(world.n_starts, 20);
+  CHECK_INT(sim_count(&world, OND_OUT_NOT_SENT) + sim_count(&world, OND_OUT_THROTTLED), world.n_taken);
+  CHECK(sim_count(&world, OND_OUT_THROTTLED) <= 4);
+}
+
 TEST(deliver_cancelled_leaves_doubt_only_where_there_is_some) {
   SimConfig c;
 

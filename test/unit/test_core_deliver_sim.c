@@ -113,8 +113,8 @@ static void check_outcome(Sim *sim, const SimRow *row) {
   EXPECT_ROW(row, t->sent_at == row->sent_at);
   EXPECT_ROW(row, !t->interrupted || t->outcome == OND_OUT_NOT_SENT || t->outcome == OND_OUT_UNKNOWN);
   EXPECT_ROW(row, !t->interrupted || sim->asked || sim->breaker_due || sim->auth_due ||
-                      sim->longest_wait > sim->config->policy.permit_wait_max_us ||
-                      sim->stats.refused >= sim->config->policy.breaker_refusals);
+                      sim->longest_wait > sim->config->policy.permit_wait_max_us || sim->config->policy.breaker_throttled < 1000 ||
+                      sim->stats.refused + sim->stats.unmentioned >= sim->config->policy.breaker_refusals);
 }
 
 static void record(Sim *sim, SimRow *row) {
@@ -198,7 +198,7 @@ static void check_start(Sim *sim, const OndRequest *r) {
 
   EXPECT(!sim->commit_failed && !sim->asked && !sim->breaker_due && !sim->auth_due);
   EXPECT(sim->longest_wait <= policy->permit_wait_max_us);
-  EXPECT(sim->stats.accepted > 0 || sim->stats.refused < policy->breaker_refusals);
+  EXPECT(sim->stats.accepted > 0 || sim->stats.refused + sim->stats.unmentioned < policy->breaker_refusals);
   EXPECT(sim->n_flights < (policy->ordered ? 1 : policy->concurrency));
   EXPECT(sim->permits == sim->n_flights + 1);
   EXPECT(sim->now >= sim->paused_until);
@@ -588,8 +588,8 @@ static void check_stop(Sim *sim) {
   case OND_STOP_TIMEOUT: EXPECT(sim->asked && sim->stop == sim->config->stop); break;
   case OND_STOP_BREAKER: EXPECT(sim->breaker_due); break;
   case OND_STOP_AUTH: EXPECT(sim->auth_due); break;
-  case OND_STOP_REFUSALS: EXPECT(sim->stats.refused >= policy->breaker_refusals); break;
-  case OND_STOP_RATE: EXPECT(sim->longest_wait > policy->permit_wait_max_us); break;
+  case OND_STOP_REFUSALS: EXPECT(sim->stats.refused + sim->stats.unmentioned >= policy->breaker_refusals); break;
+  case OND_STOP_RATE: EXPECT(sim->longest_wait > policy->permit_wait_max_us || policy->breaker_throttled < 1000); break;
   case OND_STOP_COMMIT: break;
   }
   EXPECT((sim->stop == OND_STOP_COMMIT) == sim->commit_failed);
@@ -712,6 +712,7 @@ static void random_policy(OndDeliveryPolicy *p, unsigned long long *random) {
   p->breaker_failures = chance(random, 500) ? (int)pick(random, 1, 12) : 1000000;
   p->breaker_auth = (int)pick(random, 1, 5);
   p->breaker_refusals = (int)pick(random, 1, 100);
+  p->breaker_throttled = 1000000;
   p->permit_wait_max_us = chance(random, 100) ? pick(random, SIM_MS, SIM_S) : 3600 * SIM_S;
   p->window_rows_max = chance(random, 300) ? (int)pick(random, 1, 40) : 1000;
   p->window_bytes_max = chance(random, 300) ? (size_t)pick(random, 100, 5000) : 1000000;
