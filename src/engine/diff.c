@@ -727,13 +727,16 @@ static bool is_suspicious(const Receiver *r) {
 }
 
 static void finish_cursor(Receiver *r) {
+  MemoryContext saved;
   Oid output;
   bool varlena;
 
   if (!r->cursor_found)
     return;
+  saved = MemoryContextSwitchTo(r->result_context); /* SPI left us in its own, which does not last */
   getTypeOutputInfo(getBaseType(r->spec->values[r->spec->cursor_value].type), &output, &varlena);
   r->diff->cursor_seen = OidOutputFunctionCall(output, r->cursor_max);
+  MemoryContextSwitchTo(saved);
 }
 
 OndDiff *ond_diff(const OndDiffInput *input) {
