@@ -170,7 +170,7 @@ $t->sql_fails("SELECT ondatra.create_sync('x', 'mart.gate', 'api', key => '{n}',
     settle($s);
     $t->sql("BEGIN; INSERT INTO mart.$s VALUES (2, 'late', 2); PREPARE TRANSACTION 'late'");
     add($s, 3, 3);
-    $t->script({name => 'slow', method => 'PUT', answer => {records => {}, misbehave => 'hang'}});
+    $t->script({name => 'slow', method => 'PUT', answer => {apply => \1, misbehave => 'hang'}});
     my $id = $t->sql("SELECT run_id FROM ondatra.run_sync('$s', wait => false)");
     $t->poll(sub { $t->state->{hanging} }, 'the run is sending');
     $t->sql("COMMIT PREPARED 'late'");
