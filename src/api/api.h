@@ -39,6 +39,10 @@ extern char *ond_arg_required(FunctionCallInfo fcinfo, int n, const char *argume
 extern char *ond_arg_name(FunctionCallInfo fcinfo, int n, const char *kind);
 /* jsonb as text; NULL for NULL. */
 extern char *ond_arg_json(FunctionCallInfo fcinfo, int n);
+/* Keys of rows of the sync, checked, as the text of a JSON array; NULL for NULL. One key alone stands for an array of one. */
+extern char *ond_arg_keys(FunctionCallInfo fcinfo, int n, const OndSync *sync);
+/* One key, required, as the text of a JSON object. */
+extern char *ond_arg_key(FunctionCallInfo fcinfo, int n, const OndSync *sync);
 extern bool ond_arg_bool(FunctionCallInfo fcinfo, int n, bool default_value);
 
 /* A jsonb argument that is an object merged into `base` (JSON text or NULL for {}), as text; base itself when the argument is NULL. */

@@ -61,13 +61,8 @@ Datum ond_sql_explain_sync(PG_FUNCTION_ARGS) {
 PG_FUNCTION_INFO_V1(ond_sql_explain_row);
 Datum ond_sql_explain_row(PG_FUNCTION_ARGS) {
   OndSync *sync = sync_to_look_at(fcinfo);
-  char *key = ond_arg_json(fcinfo, 1);
 
-  if (key == NULL) {
-    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"key\" must not be NULL"),
-                    errhint("Name the row as failed_rows does, such as '{\"%s\": 1}'.", sync->keys[0])));
-  }
-  return ond_explain_row(sync, key, fcinfo);
+  return ond_explain_row(sync, ond_arg_key(fcinfo, 1, sync), fcinfo);
 }
 
 /* The sync, its run lock held. */
@@ -80,25 +75,6 @@ static OndSync *sync_to_edit(FunctionCallInfo fcinfo) {
   sync = ond_call_edit(&call, name);
   ond_call_end(&call);
   return sync;
-}
-
-/* `keys`: NULL, or a list of keys such as [{"id": 1}]; one key alone stands for a list of one. */
-static char *keys_argument(FunctionCallInfo fcinfo, int n) {
-  char *keys = ond_arg_json(fcinfo, n);
-  Jsonb *json;
-
-  if (keys == NULL) {
-    return NULL;
-  }
-  json = PG_GETARG_JSONB_P(n);
-  if (JB_ROOT_IS_OBJECT(json)) {
-    return psprintf("[%s]", keys);
-  }
-  if (JB_ROOT_IS_SCALAR(json) || !JB_ROOT_IS_ARRAY(json)) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("keys must be a list of keys"),
-                    errhint("Name the rows as failed_rows does, such as '[{\"id\": 1}, {\"id\": 2}]'.")));
-  }
-  return keys;
 }
 
 /* Rows were released: a run that sends them starts at commit, unless somebody paused the sync. */
@@ -116,9 +92,8 @@ static void request_retry(const OndSync *sync) {
 
 PG_FUNCTION_INFO_V1(ond_sql_retry_failed);
 Datum ond_sql_retry_failed(PG_FUNCTION_ARGS) {
-  char *keys = keys_argument(fcinfo, 1);
   OndSync *sync = sync_to_edit(fcinfo);
-  int64 n = ond_retry_failed(sync, keys);
+  int64 n = ond_retry_failed(sync, ond_arg_keys(fcinfo, 1, sync));
 
   if (n > 0) {
     request_retry(sync);
@@ -128,9 +103,9 @@ Datum ond_sql_retry_failed(PG_FUNCTION_ARGS) {
 
 PG_FUNCTION_INFO_V1(ond_sql_discard_failed);
 Datum ond_sql_discard_failed(PG_FUNCTION_ARGS) {
-  char *keys = keys_argument(fcinfo, 1);
+  OndSync *sync = sync_to_edit(fcinfo);
 
-  PG_RETURN_INT64(ond_discard_failed(sync_to_edit(fcinfo), keys));
+  PG_RETURN_INT64(ond_discard_failed(sync, ond_arg_keys(fcinfo, 1, sync)));
 }
 
 PG_FUNCTION_INFO_V1(ond_sql_rebase_sync);

@@ -123,76 +123,10 @@ static OndSync *find_sync(const char *name, Oid role) {
   return sync;
 }
 
-static void keys_error(const OndSync *sync, const char *what) {
-  StringInfoData names;
-
-  initStringInfo(&names);
-  for (int i = 0; i < sync->n_keys; i++)
-    appendStringInfo(&names, "%s\"%s\": ...", i > 0 ? ", " : "", sync->keys[i]);
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", what),
-                  errhint("Give keys => '{%s}', or an array of such objects.", names.data)));
-}
-
-static bool is_key_column(const OndSync *sync, const JsonbValue *name) {
-  for (int i = 0; i < sync->n_keys; i++) {
-    if (strlen(sync->keys[i]) == name->val.string.len && memcmp(sync->keys[i], name->val.string.val, name->val.string.len) == 0)
-      return true;
-  }
-  return false;
-}
-
-/* Objects with exactly the key columns, each a scalar. */
-static void check_keys(const OndSync *sync, Jsonb *keys) {
-  JsonbIterator *it = JsonbIteratorInit(&keys->root);
-  JsonbIteratorToken token;
-  JsonbValue v;
-  int depth = 0, members = 0, objects = 0;
-
-  while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE) {
-    switch (token) {
-    case WJB_BEGIN_ARRAY:
-      if (v.val.array.rawScalar || depth == 1)
-        keys_error(sync, "keys must be an object or an array of objects");
-      depth += depth == 0 ? 1 : 10;
-      break;
-    case WJB_END_ARRAY: break;
-    case WJB_BEGIN_OBJECT:
-      depth += 10;
-      members = 0;
-      objects++;
-      break;
-    case WJB_END_OBJECT:
-      depth -= 10;
-      if (members != sync->n_keys)
-        keys_error(sync, "keys must name each column of the sync's key");
-      break;
-    case WJB_KEY:
-      members++;
-      if (!is_key_column(sync, &v))
-        keys_error(sync, psprintf("\"%.*s\" is not a column of the sync's key", v.val.string.len, v.val.string.val));
-      break;
-    case WJB_VALUE:
-      if (v.type == jbvNull || v.type == jbvBinary)
-        keys_error(sync, "a value in keys must be a string, a number or a boolean");
-      break;
-    default: keys_error(sync, "keys must be an object or an array of objects");
-    }
-    if (depth > 11)
-      keys_error(sync, "a value in keys must be a string, a number or a boolean");
-  }
-  if (objects == 0)
-    keys_error(sync, "keys is empty");
-}
-
-/* For the worker: always an array. */
-static dsm_segment *share_keys(const OndSync *sync, Jsonb *keys) {
+/* For the worker. */
+static dsm_segment *share_keys(const char *text) {
   dsm_segment *segment;
-  char *text;
 
-  check_keys(sync, keys);
-  text = JsonbToCString(NULL, &keys->root, VARSIZE(keys));
-  if (JB_ROOT_IS_OBJECT(keys))
-    text = psprintf("[%s]", text);
   if (strlen(text) >= KEYS_BYTES_MAX)
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("keys is longer than %d bytes", KEYS_BYTES_MAX)));
   segment = dsm_create(strlen(text) + 1, 0);
@@ -598,7 +532,7 @@ Datum ond_sql_run_sync(PG_FUNCTION_ARGS) {
   call->sync = find_sync(name, GetUserId());
   fill_request(call, PG_ARGISNULL(4) ? -1 : PG_GETARG_INT64(4));
   if (!PG_ARGISNULL(3))
-    call->keys = share_keys(call->sync, PG_GETARG_JSONB_P(3));
+    call->keys = share_keys(ond_arg_keys(fcinfo, 3, call->sync));
   return run_and_wait(call);
 }
 

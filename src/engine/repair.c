@@ -15,16 +15,11 @@
 #include "engine/state_table.h"
 #include "engine/statement.h"
 
-/* "AND f.key = ANY (…)" for the keys given: an object or an array of objects. */
+/* "AND f.key = ANY (…)" for the keys given, a JSON array. */
 static const char *key_filter(const char *keys_json) {
-  char *json;
-
   if (keys_json == NULL)
     return "";
-  json = quote_literal_cstr(keys_json);
-  return psprintf(" AND (CASE pg_catalog.jsonb_typeof(%s::pg_catalog.jsonb) WHEN 'array' THEN EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(%s::pg_catalog.jsonb) e(v)"
-                  " WHERE e.v OPERATOR(pg_catalog.=) f.key) ELSE f.key OPERATOR(pg_catalog.=) %s::pg_catalog.jsonb END)",
-                  json, json, json);
+  return psprintf(" AND f.key OPERATOR(pg_catalog.=) ANY (SELECT pg_catalog.jsonb_array_elements(%s::pg_catalog.jsonb))", quote_literal_cstr(keys_json));
 }
 
 /* FROM all_failed_rows f WHERE … and the state row s of its key, refused for this or another version. */
