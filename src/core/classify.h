@@ -21,7 +21,8 @@ typedef enum OndAnswer {
   OND_ANSWER_THROTTLED,       /* 429: definite no, for now */
   OND_ANSWER_AUTH,            /* 401, 403, 407 */
   OND_ANSWER_UNAVAILABLE,     /* nothing reached the server, or 408, 425: definite no, for now */
-  OND_ANSWER_IN_DOUBT         /* 5xx, no answer, too large: the server may have acted */
+  OND_ANSWER_IN_DOUBT,        /* 5xx, no answer, too large: the server may have acted */
+  OND_ANSWER_CONTINUE         /* never classified from a status: the engine's word that the request goes on with another step */
 } OndAnswer;
 
 /* Lists of statuses a connector treats in its own way; they win over the defaults. Each ends with 0; NULL: none. */

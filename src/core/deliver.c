@@ -5,7 +5,7 @@
  *
  * Lists (all singly linked, FIFO):
  *   staged    taken from next(), not in a durable window yet
- *   ready     in a durable window, not in a request
+ *   ready     in a durable window, not in a request; behind[route]: likewise, but on their second or later way
  *   waiting   requests between two tries, with not_before; by that time, or, when ordered, by their place in the order
  *   (in flight: known to the transport; only their number is kept here)
  *   resolved  tasks with an outcome that is not durable yet
@@ -38,6 +38,9 @@ typedef struct Delivery {
   const OndDeliveryPolicy *policy;
   OndDeliveryStats *stats;
   TaskList staged, ready, resolved;
+  TaskList behind[OND_ROUTES];
+  int n_behind;
+  int flying[OND_ROUTES];    /* requests in flight */
   OndRequest *waiting;
   int n_waiting;
   int in_flight;
@@ -67,7 +70,8 @@ void ond_delivery_policy_default(OndDeliveryPolicy *p) {
   memset(p, 0, sizeof(*p));
   p->concurrency = 4;
   ond_retry_policy_default(&p->retry);
-  p->create.batch_rows = p->update.batch_rows = p->delete.batch_rows = 1;
+  p->create.batch_rows = p->update.batch_rows = p->delete.batch_rows = p->lookup.batch_rows = 1;
+  p->lookup.bisect = p->lookup.repeat_in_doubt = p->lookup.reads = true;
   p->breaker_failures = 10;
   p->breaker_auth = 3;
   p->breaker_refusals = 100;
@@ -79,9 +83,16 @@ void ond_delivery_policy_default(OndDeliveryPolicy *p) {
   p->ack_us = 200000;
 }
 
-static const OndDeliveryOp *op_policy(const Delivery *d, OndOp op) {
-  return op == OND_OP_DELETE ? &d->policy->delete : op == OND_OP_UPDATE ? &d->policy->update : &d->policy->create;
+static const OndDeliveryOp *route_policy(const Delivery *d, OndRoute route) {
+  switch (route) {
+    case OND_ROUTE_DELETE: return &d->policy->delete;
+    case OND_ROUTE_UPDATE: return &d->policy->update;
+    case OND_ROUTE_LOOKUP: return &d->policy->lookup;
+    case OND_ROUTE_CREATE: break;
+  }
+  return &d->policy->create;
 }
+
 
 /* --- lists ------------------------------------------------------------------------------------------------ */
 
@@ -136,9 +147,10 @@ static void resolve(Delivery *d, OndTask *task, OndOutcome outcome) {
   push(&d->resolved, task);
 }
 
-static OndRequest *request_create(int n) {
+static OndRequest *request_create(OndRoute route, int n) {
   OndRequest *r = ond_calloc(sizeof(OndRequest));
 
+  r->route = route;
   r->n = n;
   r->tasks = ond_malloc(sizeof(OndTask *) * (size_t)n);
   return r;
@@ -182,8 +194,8 @@ static void request_interrupt(Delivery *d, OndRequest *r) {
 /* Two requests of half the tasks each, to be sent at once; attempt: tries that count as used. */
 static void request_halve(Delivery *d, OndRequest *r, int attempt) {
   int half = r->n / 2;
-  OndRequest *a = request_create(half);
-  OndRequest *b = request_create(r->n - half);
+  OndRequest *a = request_create(r->route, half);
+  OndRequest *b = request_create(r->route, r->n - half);
   int64_t now = d->io->clock(d->io->arg);
 
   memcpy(a->tasks, r->tasks, sizeof(OndTask *) * (size_t)half);
@@ -216,7 +228,8 @@ static OndOutcome outcome_of(OndAnswer answer, int http_status) {
     case OND_ANSWER_AUTH: return OND_OUT_AUTH;
     case OND_ANSWER_UNAVAILABLE: return OND_OUT_UNAVAILABLE;
     case OND_ANSWER_IN_DOUBT: return http_status >= 500 ? OND_OUT_UNAVAILABLE : OND_OUT_UNKNOWN;
-    case OND_ANSWER_READ: break; /* its rows have outcomes of their own */
+    case OND_ANSWER_READ: /* its rows have outcomes of their own */
+    case OND_ANSWER_CONTINUE: break;
   }
   return OND_OUT_UNKNOWN;
 }
@@ -224,6 +237,7 @@ static OndOutcome outcome_of(OndAnswer answer, int http_status) {
 static void note_health(Delivery *d, OndAnswer answer) {
   switch (answer) {
     case OND_ANSWER_READ:
+    case OND_ANSWER_CONTINUE:
     case OND_ANSWER_REFUSED: d->failures = d->auth_failures = d->throttled = 0; break;
     case OND_ANSWER_AUTH: d->auth_failures++; break;
     case OND_ANSWER_UNAVAILABLE:
@@ -264,6 +278,13 @@ static void note_row_doubt(OndTask *task) {
     task->in_doubt = false;
 }
 
+/* Goes on by another way, behind others that do. */
+static void go_behind(Delivery *d, OndTask *task) {
+  task->again = false;
+  push(&d->behind[task->route], task);
+  d->n_behind++;
+}
+
 static int64_t next_try_at(Delivery *d, const OndRequest *r, const OndReply *reply) {
   return d->io->clock(d->io->arg) + ond_backoff_us(&d->policy->retry, r->attempt, reply->retry_after_us, d->io->random(d->io->arg));
 }
@@ -274,13 +295,14 @@ static int64_t next_try_at(Delivery *d, const OndRequest *r, const OndReply *rep
 static void take_rows(Delivery *d, OndRequest *r, const OndReply *reply) {
   OndRequest *again = NULL;
   int n_again = 0;
+  bool reads = route_policy(d, r->route)->reads;
   bool retry = r->attempt < d->policy->retry.attempts && d->stop == OND_STOP_NONE;
 
   for (int i = 0; i < r->n; i++)
-    if (r->tasks[i]->outcome == OND_OUT_THROTTLED && retry)
+    if (!r->tasks[i]->again && r->tasks[i]->outcome == OND_OUT_THROTTLED && retry)
       n_again++;
   if (n_again > 0) {
-    again = request_create(n_again);
+    again = request_create(r->route, n_again);
     again->n = 0;
     again->attempt = r->attempt;
     again->last_answer = OND_ANSWER_THROTTLED;
@@ -288,6 +310,12 @@ static void take_rows(Delivery *d, OndRequest *r, const OndReply *reply) {
   for (int i = 0; i < r->n; i++) {
     OndTask *task = r->tasks[i];
 
+    if (task->again) {
+      go_behind(d, task);
+      continue;
+    }
+    if (reads && task->outcome == OND_OUT_UNKNOWN)
+      task->outcome = OND_OUT_UNAVAILABLE; /* an answer that cannot be read, but nothing was changed */
     note_row_doubt(task);
     if (task->outcome == OND_OUT_UNKNOWN)
       d->stats->unmentioned++;
@@ -301,9 +329,16 @@ static void take_rows(Delivery *d, OndRequest *r, const OndReply *reply) {
   request_free(r);
 }
 
+/* The request goes on with its next step when that is due. */
+static void take_step(Delivery *d, OndRequest *r, const OndReply *reply) {
+  r->step++;
+  r->attempt = 0;
+  request_wait(d, r, d->io->clock(d->io->arg) + (reply->retry_after_us > 0 ? reply->retry_after_us : 0));
+}
+
 /* A refused batch is cut until the bad rows stand alone; when the run stops first, nobody knows which rows the refusal was about. */
 static void take_refusal(Delivery *d, OndRequest *r, const OndReply *reply) {
-  if (r->n == 1 || !reply->may_bisect || !op_policy(d, r->tasks[0]->op)->bisect)
+  if (r->n == 1 || !reply->may_bisect || !route_policy(d, r->route)->bisect)
     request_resolve(d, r, OND_OUT_REJECTED);
   else if (d->stop == OND_STOP_NONE)
     request_halve(d, r, 0);
@@ -313,7 +348,7 @@ static void take_refusal(Delivery *d, OndRequest *r, const OndReply *reply) {
 
 /* A failed try: another one, a cut, or the end of it. */
 static void take_failure(Delivery *d, OndRequest *r, const OndReply *reply) {
-  const OndDeliveryOp *op = op_policy(d, r->tasks[0]->op);
+  const OndDeliveryOp *op = route_policy(d, r->route);
   bool doubtful = reply->answer == OND_ANSWER_IN_DOUBT;
   bool may_repeat = (!doubtful || op->repeat_in_doubt) && d->stop == OND_STOP_NONE;
 
@@ -328,17 +363,22 @@ static void take_failure(Delivery *d, OndRequest *r, const OndReply *reply) {
     request_resolve(d, r, outcome_of(reply->answer, reply->http_status));
 }
 
-static void take_answer(Delivery *d, OndRequest *r, const OndReply *reply) {
+static void take_answer(Delivery *d, OndRequest *r, OndReply *reply) {
   d->in_flight--;
+  d->flying[r->route]--;
   d->stats->in_flight = d->in_flight;
   d->io->permit_done(d->io->arg);
   r->wire = NULL;
+  if (reply->answer == OND_ANSWER_IN_DOUBT && route_policy(d, r->route)->reads)
+    reply->answer = OND_ANSWER_UNAVAILABLE;
   note_health(d, reply->answer);
   note_answer(r, reply);
   if (reply->answer == OND_ANSWER_THROTTLED)
     d->io->pause(d->io->arg, next_try_at(d, r, reply));
   if (reply->answer == OND_ANSWER_READ)
     take_rows(d, r, reply);
+  else if (reply->answer == OND_ANSWER_CONTINUE)
+    take_step(d, r, reply);
   else if (reply->answer == OND_ANSWER_REFUSED)
     take_refusal(d, r, reply);
   else
@@ -358,8 +398,8 @@ static void collect(Delivery *d) {
 /* --- windows and acks ------------------------------------------------------------------------------------- */
 
 /* One full request of the operation for each connection. */
-static int window_rows_min(const Delivery *d, OndOp op) {
-  int64_t rows = (int64_t)op_policy(d, op)->batch_rows * d->policy->concurrency;
+static int window_rows_min(const Delivery *d, OndRoute route) {
+  int64_t rows = (int64_t)route_policy(d, route)->batch_rows * d->policy->concurrency;
 
   return rows < d->policy->window_rows_max ? (int)rows : d->policy->window_rows_max;
 }
@@ -385,15 +425,15 @@ static void refill(Delivery *d) {
     d->held_rows++;
     d->held_bytes += task->bytes;
     push(&d->staged, task);
-    if (d->window_rows < window_rows_min(d, task->op))
-      d->window_rows = window_rows_min(d, task->op);
+    if (d->window_rows < window_rows_min(d, task->route))
+      d->window_rows = window_rows_min(d, task->route);
   }
 }
 
 static void adapt_window(Delivery *d) {
   int64_t now = d->io->clock(d->io->arg);
   int64_t used = now - d->window_since;
-  int least = window_rows_min(d, d->staged.head->op);
+  int least = window_rows_min(d, d->staged.head->route);
 
   if (d->window_no > 1 && used < WINDOW_FAST_US)
     d->window_rows = d->window_rows < d->policy->window_rows_max / 2 ? d->window_rows * 2 : d->policy->window_rows_max;
@@ -440,59 +480,91 @@ static bool commit_is_due(const Delivery *d) {
 
 /* --- launching -------------------------------------------------------------------------------------------- */
 
-static OndRequest *batch_from_ready(Delivery *d) {
-  const OndDeliveryOp *op = op_policy(d, d->ready.head->op);
-  OndOp kind = d->ready.head->op;
+/* The head of the list and what may travel with it. */
+static OndRequest *batch_from(TaskList *list, const OndDeliveryOp *op) {
+  OndOp kind = list->head->op;
+  OndRoute route = list->head->route;
   size_t bytes = 0;
   int n = 0;
   OndRequest *r;
 
-  for (OndTask *t = d->ready.head; t != NULL && n < op->batch_rows && t->op == kind; t = t->next) {
+  for (OndTask *t = list->head; t != NULL && n < op->batch_rows && t->op == kind && t->route == route; t = t->next) {
     if (n > 0 && op->batch_bytes > 0 && bytes + t->bytes > op->batch_bytes)
       break;
     bytes += t->bytes;
     n++;
   }
-  r = request_create(n);
+  r = request_create(route, n);
   for (int i = 0; i < n; i++)
-    r->tasks[i] = pop(&d->ready);
+    r->tasks[i] = pop(list);
   return r;
+}
+
+/* Requests of the route that have begun and not ended. */
+static bool route_is_open(const Delivery *d, OndRoute route) {
+  const OndDeliveryOp *op = route_policy(d, route);
+  int n = d->flying[route];
+
+  if (op->open_max <= 0)
+    return true;
+  for (const OndRequest *r = d->waiting; r != NULL; r = r->next)
+    n += r->route == route && (r->step > 0 || r->attempt > 0);
+  return n < op->open_max;
+}
+
+/* The list of a second way that is worth a request: a full one, or no more can come to it now. */
+static TaskList *list_behind(Delivery *d) {
+  if (d->n_behind == 0)
+    return NULL;
+  for (int i = 0; i < OND_ROUTES; i++)
+    if (d->behind[i].n > 0 && (d->in_flight == 0 || d->behind[i].n >= route_policy(d, (OndRoute)i)->batch_rows) && route_is_open(d, (OndRoute)i))
+      return &d->behind[i];
+  return NULL;
+}
+
+/* A batch that could be fuller waits for the next window unless there is none to come. */
+static bool ready_is_worth_it(const Delivery *d) {
+  return d->ready.n > 0 && (d->drained || d->ready.n >= route_policy(d, d->ready.head->route)->batch_rows || d->in_flight == 0 || !may_hold_more(d));
+}
+
+/* The list whose head may start now, or NULL. What is on its second way is older. */
+static TaskList *list_to_start(Delivery *d) {
+  TaskList *behind = list_behind(d);
+  const OndTask *head = d->ready.head;
+
+  if (behind != NULL || !ready_is_worth_it(d) || (d->policy->ordered && (d->n_waiting > 0 || d->n_behind > 0)))
+    return behind;
+  if (head->op != d->current_op) {
+    if (d->in_flight > 0 || d->n_waiting > 0 || d->n_behind > 0)
+      return NULL; /* deletes end before updates begin, updates before creates */
+    d->current_op = head->op;
+  }
+  return route_is_open(d, head->route) ? &d->ready : NULL;
 }
 
 /* The next request that may start now, or NULL. Retries first: they are older. */
 static OndRequest *next_request(Delivery *d, int64_t now) {
-  if (d->waiting != NULL && d->waiting->not_before <= now) {
-    OndRequest *r = d->waiting;
+  TaskList *list;
+  OndRequest *r;
 
+  if (d->waiting != NULL && d->waiting->not_before <= now) {
+    r = d->waiting;
     d->waiting = r->next;
     r->next = NULL;
     d->n_waiting--;
     return r;
   }
-  if (d->ready.n == 0 || (d->policy->ordered && d->n_waiting > 0))
+  list = list_to_start(d);
+  if (list == NULL)
     return NULL;
-  if (d->ready.head->op != d->current_op) {
-    if (d->in_flight > 0 || d->n_waiting > 0)
-      return NULL; /* deletes end before updates begin, updates before creates */
-    d->current_op = d->ready.head->op;
-  }
-  return batch_from_ready(d);
+  r = batch_from(list, route_policy(d, list->head->route));
+  if (list != &d->ready)
+    d->n_behind -= r->n;
+  return r;
 }
 
 static bool has_slot(const Delivery *d) {
   return d->in_flight < (d->policy->ordered ? 1 : d->policy->concurrency);
-}
-
-/* A batch that could be fuller waits for the next window unless there is none to come. */
-static bool worth_starting(const Delivery *d) {
-  const OndDeliveryOp *op;
-
-  if (d->waiting != NULL && d->waiting->not_before <= d->io->clock(d->io->arg))
-    return true;
-  if (d->ready.n == 0)
-    return false;
-  op = op_policy(d, d->ready.head->op);
-  return d->drained || d->ready.n >= op->batch_rows || d->in_flight == 0 || !may_hold_more(d);
 }
 
 static void note_start(Delivery *d, OndRequest *r) {
@@ -500,10 +572,13 @@ static void note_start(Delivery *d, OndRequest *r) {
 
   r->attempt++;
   d->in_flight++;
+  d->flying[r->route]++;
   d->stats->in_flight = d->in_flight;
   d->stats->requests++;
   if (r->attempt > 1)
     d->stats->retries++;
+  if (route_policy(d, r->route)->reads)
+    return;
   for (int i = 0; i < r->n; i++)
     r->tasks[i]->sent_at = wall;
 }
@@ -543,8 +618,8 @@ static bool start(Delivery *d, OndRequest *r) {
 }
 
 /* Asks for a permit; false: there is none now, d->permit_at says when to ask again. */
-static bool get_permit(Delivery *d, OndOp op, int64_t now) {
-  int64_t wait = d->io->permit(d->io->arg, op);
+static bool get_permit(Delivery *d, const OndRequest *r, int64_t now) {
+  int64_t wait = d->io->permit(d->io->arg, r);
 
   if (wait > 0) {
     if (wait > d->policy->permit_wait_max_us)
@@ -563,29 +638,31 @@ static bool get_permit(Delivery *d, OndOp op, int64_t now) {
   return true;
 }
 
-/* A permit for which nothing was sent (a bad row, a batch to be cut) serves the next request: only what goes out counts. */
+/* A permit for which nothing was sent (a bad row, a batch to be cut) serves the next request of its kind: only what goes out counts. */
 static void launch(Delivery *d) {
-  OndOp permit = OND_OP_NONE;
+  bool permit = false;
+  OndRoute route = OND_ROUTE_CREATE; /* and step, of the permit */
+  int step = 0;
 
-  while (d->stop == OND_STOP_NONE && has_slot(d) && worth_starting(d)) {
+  while (d->stop == OND_STOP_NONE && has_slot(d)) {
     int64_t now = d->io->clock(d->io->arg);
-    OndRequest *r = permit == OND_OP_NONE && d->permit_at > now ? NULL : next_request(d, now);
-    OndOp op;
+    OndRequest *r = !permit && d->permit_at > now ? NULL : next_request(d, now);
 
     if (r == NULL)
       break;
-    op = r->tasks[0]->op;
-    if (permit != OND_OP_NONE && permit != op) {
+    if (permit && (route != r->route || step != r->step)) {
       d->io->permit_done(d->io->arg);
-      permit = OND_OP_NONE;
+      permit = false;
     }
-    if (permit == OND_OP_NONE && !get_permit(d, op, now)) {
+    if (!permit && !get_permit(d, r, now)) {
       request_wait(d, r, now);
       break;
     }
-    permit = start(d, r) ? OND_OP_NONE : op;
+    route = r->route;
+    step = r->step;
+    permit = !start(d, r);
   }
-  if (permit != OND_OP_NONE)
+  if (permit)
     d->io->permit_done(d->io->arg);
 }
 
@@ -602,6 +679,10 @@ static void give_up(Delivery *d, OndRequest *r) {
 static void wind_up(Delivery *d) {
   while (d->ready.head != NULL)
     interrupt(d, pop(&d->ready));
+  for (int i = 0; i < OND_ROUTES; i++)
+    while (d->behind[i].head != NULL)
+      interrupt(d, pop(&d->behind[i]));
+  d->n_behind = 0;
   while (d->waiting != NULL) {
     OndRequest *r = d->waiting;
 
@@ -665,7 +746,7 @@ static void ask_stop(Delivery *d) {
 }
 
 static bool all_done(const Delivery *d) {
-  return (d->drained || d->stop != OND_STOP_NONE) && d->ready.n == 0 && d->n_waiting == 0 && d->in_flight == 0;
+  return (d->drained || d->stop != OND_STOP_NONE) && d->ready.n == 0 && d->n_behind == 0 && d->n_waiting == 0 && d->in_flight == 0;
 }
 
 OndStop ond_deliver(const OndDeliveryIo *io, const OndDeliveryPolicy *policy, OndDeliveryStats *stats) {

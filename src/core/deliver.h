@@ -5,8 +5,14 @@
  *
  *   next() -> STAGED -> commit() makes the send window durable -> READY -> in a request -> answer -> RESOLVED -> commit() makes the ack durable
  *
- * A request is one or more tasks of one operation that travel together. It is tried up to retry.attempts times; a refused batch is
+ * A request is one or more tasks of one route that travel together. It is tried up to retry.attempts times; a refused batch is
  * halved until the bad rows stand alone. Deletes end before updates begin, updates before creates.
+ *
+ * A change may need more than one request. Two ways, both by the engine's word in take():
+ *   - a task goes on by another route (looked up, now update; there already: not create but update): task->again, and task->route says where. It joins
+ *     other tasks of that route;
+ *   - a request goes on with its next step (a job is created, then polled): answer OND_ANSWER_CONTINUE. Its tasks stay together; it waits, holds
+ *     no connection, and is given to start() again. What it has done so far may be in doubt: the engine says so in task->in_doubt.
  *
  * Everything outside is behind OndDeliveryIo: the engine gives Postgres and libcurl, the simulation (test/unit/test_core_deliver.c) a virtual
  * clock, a fake transport and a model that checks the invariants:
@@ -26,9 +32,15 @@
 #include "core/change.h"
 #include "core/classify.h"
 
+/* Which of the connector's operations carries a task next. The engine decides; a read changes nothing at the destination. */
+typedef enum OndRoute { OND_ROUTE_CREATE, OND_ROUTE_UPDATE, OND_ROUTE_DELETE, OND_ROUTE_LOOKUP } OndRoute;
+#define OND_ROUTES (OND_ROUTE_LOOKUP + 1)
+
 typedef struct OndTask {
   /* set by the engine */
   OndOp op;
+  OndRoute route;
+  bool again;                /* with an answer READ: not resolved, goes on by `route`; delivery clears it */
   size_t bytes;              /* of its payload, for batch_bytes and the window's memory */
   void *row;                 /* the engine's */
   /* set by delivery */
@@ -44,12 +56,15 @@ typedef struct OndTask {
 
 /* A request in flight or waiting for its next try. */
 typedef struct OndRequest {
+  OndRoute route;
   int n;
   OndTask **tasks;
-  int attempt;               /* tries begun */
+  int attempt;               /* tries of this step begun */
+  int step;                  /* answers CONTINUE so far */
   int64_t not_before;        /* monotonic microseconds */
   OndAnswer last_answer;
   void *wire;                /* the engine's, from start() to the answer */
+  void *steps;               /* the engine's, over all steps; NULL before the first start() */
   struct OndRequest *next;
 } OndRequest;
 
@@ -64,7 +79,7 @@ typedef enum OndStart {
 typedef struct OndReply {
   OndAnswer answer;
   int http_status;
-  int64_t retry_after_us;    /* -1: none */
+  int64_t retry_after_us;    /* -1: none; with CONTINUE: when the next step is due */
   bool may_bisect;           /* the refusal may be about single rows */
 } OndReply;
 
@@ -79,7 +94,7 @@ typedef struct OndDeliveryIo {
   OndRequest *(*take)(void *arg, OndReply *reply);                    /* a request whose answer is there, or NULL */
   void (*poll)(void *arg, int64_t wait_us);
   void (*abandon)(void *arg);                                         /* what is in flight ends now; answers come by take() */
-  int64_t (*permit)(void *arg, OndOp op);                             /* 0: go (counted), else microseconds to wait */
+  int64_t (*permit)(void *arg, const OndRequest *request);            /* 0: go (counted), else microseconds to wait */
   void (*permit_done)(void *arg);
   void (*pause)(void *arg, int64_t until_us);                         /* the whole destination, monotonic */
   OndStop (*stop)(void *arg);                                         /* cancelled, out of time: asked often */
@@ -93,13 +108,15 @@ typedef struct OndDeliveryOp {
   size_t batch_bytes;        /* payload; 0: none */
   bool bisect;               /* atomic or idempotent: a refused batch may be cut and sent again */
   bool repeat_in_doubt;      /* a try without an answer may be repeated in this run (on_unknown = resend) */
+  bool reads;                /* changes nothing: no answer is no doubt */
+  int open_max;              /* requests begun and not ended, steps included; 0: no limit of its own */
 } OndDeliveryOp;
 
 typedef struct OndDeliveryPolicy {
   int concurrency;           /* requests in flight, >= 1 */
   bool ordered;              /* one at a time (whatever concurrency says), and a failed try is not passed by others */
   OndRetryPolicy retry;
-  OndDeliveryOp create, update, delete;
+  OndDeliveryOp create, update, delete, lookup;
   int breaker_failures;      /* consecutive transport, 5xx or no-answer failures; default 10 */
   int breaker_auth;          /* consecutive 401/403; default 3 */
   int breaker_refusals;      /* rows refused or not mentioned by answers, without one accepted; default 100 */

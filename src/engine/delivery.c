@@ -165,6 +165,7 @@ static OndTask *io_next(void *arg) {
     return NULL;
   c->taken++;
   row->task.bytes += PAYLOAD_FRAME_BYTES;
+  row->task.route = row->task.op == OND_OP_DELETE ? OND_ROUTE_DELETE : row->task.op == OND_OP_UPDATE ? OND_ROUTE_UPDATE : OND_ROUTE_CREATE;
   ond_delivery_row_key(c->input->spec->sync, row);
   return &row->task;
 }
@@ -371,11 +372,11 @@ static int64 own_wait(Context *c, int64 now) {
   return wait;
 }
 
-static int64_t io_permit(void *arg, OndOp op) {
+static int64_t io_permit(void *arg, const OndRequest *request) {
   Context *c = arg;
   int64 now = ond_clock_us();
   int64 wait = own_wait(c, now);
-  const OndOperation *operation = ond_connector_operation(c->input->spec->connector, op);
+  const OndOperation *operation = ond_connector_operation(c->input->spec->connector, request->tasks[0]->op);
 
   if (wait == 0)
     wait = c->input->host->budget_take(ond_operation_info(operation)->rate_group, now);

@@ -77,6 +77,7 @@ static OndTask *io_next(void *arg) {
   row->place = SIM_TAKEN;
   row->task = calloc(1, sizeof(OndTask));
   row->task->op = row->op;
+  row->task->route = row->op == OND_OP_DELETE ? OND_ROUTE_DELETE : row->op == OND_OP_UPDATE ? OND_ROUTE_UPDATE : OND_ROUTE_CREATE;
   row->task->bytes = row->bytes;
   row->task->row = row;
   sim->held_rows++;
@@ -480,13 +481,13 @@ static void count_grant(Sim *sim) {
   sim->permits++;
 }
 
-static int64_t io_permit(void *arg, OndOp op) {
+static int64_t io_permit(void *arg, const OndRequest *request) {
   Sim *sim = arg;
   int64_t wait = sim->paused_until > sim->now ? sim->paused_until - sim->now : 0;
 
   EXPECT(!sim->asked && !sim->commit_failed && !sim->breaker_due && !sim->auth_due);
   EXPECT(sim->longest_wait <= sim->config->policy.permit_wait_max_us);
-  EXPECT(op == OND_OP_DELETE || op == OND_OP_UPDATE || op == OND_OP_CREATE);
+  EXPECT(request->n > 0 && request->tasks[0]->route == request->route);
   for (int i = 0; i < sim->config->n_limits; i++) {
     int64_t w = ond_rate_window_wait(&sim->windows[i], sim->now);
 
