@@ -14,6 +14,7 @@
 
 #define FIELDS_MAX 1600
 #define DEPTH_MAX 16
+#define BY_MAX 8
 
 typedef enum NodeKind { NODE_OBJECT, NODE_ARRAY, NODE_FIELD } NodeKind;
 
@@ -204,7 +205,7 @@ static const char *copy_string(OndMapping *m, json_object *value) {
 static bool wrong(OndError *err, const char *target, const char *what) {
   ond_error_set(err, "source of \"%.100s\" in the mapping %s", target, what);
   ond_error_pointer(err, "/%.100s", target);
-  ond_error_hint(err, "A source is \"column\", {\"column\": …}, {\"const\": …}, {\"template\": …} or {\"sql\": …}, with \"null\": \"send\" | \"omit\" and \"detect\": false if wanted.");
+  ond_error_hint(err, "A source is \"column\", {\"column\": …}, {\"const\": …}, {\"template\": …}, {\"sql\": …} or {\"lookup\": …}, with \"null\": \"send\" | \"omit\" and \"detect\": false if wanted.");
   return false;
 }
 
@@ -224,7 +225,61 @@ static bool parse_option(OndField *f, const char *name, json_object *value, OndE
   return true;
 }
 
+static bool wrong_lookup(OndError *err, const char *target, const char *what) {
+  ond_error_set(err, "lookup of \"%.100s\" in the mapping %s", target, what);
+  ond_error_pointer(err, "/%.100s/lookup", target);
+  ond_error_hint(err, "Write {\"lookup\": {\"sync\": \"companies\", \"by\": [\"company_id\"], \"missing\": \"wait\" | \"null\" | \"invalid\"}}.");
+  return false;
+}
+
+static bool parse_by(OndMapping *m, OndField *f, json_object *by, OndError *err) {
+  bool one = json_object_is_type(by, json_type_string);
+  size_t n = one ? 1 : json_object_is_type(by, json_type_array) ? json_object_array_length(by) : 0;
+
+  if (n == 0 || n > BY_MAX)
+    return wrong_lookup(err, f->target, "has a \"by\" that is not a list of columns");
+  f->by = ond_arena_alloc(m->arena, sizeof(char *) * n);
+  for (size_t i = 0; i < n; i++) {
+    json_object *column = one ? by : json_object_array_get_idx(by, i);
+
+    if (!json_object_is_type(column, json_type_string) || json_object_get_string_len(column) == 0)
+      return wrong_lookup(err, f->target, "has a \"by\" that is not a list of columns");
+    f->by[i] = copy_string(m, column);
+  }
+  f->n_by = (int)n;
+  return true;
+}
+
+static bool parse_lookup(OndMapping *m, OndField *f, json_object *lookup, OndError *err) {
+  static const char *const words[] = {[OND_MISSING_WAIT] = "wait", [OND_MISSING_NULL] = "null", [OND_MISSING_INVALID] = "invalid"};
+
+  f->kind = OND_SOURCE_LOOKUP;
+  if (!json_object_is_type(lookup, json_type_object))
+    return wrong_lookup(err, f->target, "is not an object");
+  json_object_object_foreach(lookup, name, value) {
+    const char *text = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+    int word = 0;
+
+    if (strcmp(name, "by") == 0) {
+      if (!parse_by(m, f, value, err))
+        return false;
+    } else if (strcmp(name, "sync") == 0 && text[0] != '\0') {
+      f->text = copy_string(m, value);
+    } else if (strcmp(name, "missing") == 0) {
+      while (word <= OND_MISSING_INVALID && strcmp(words[word], text) != 0)
+        word++;
+      if (word > OND_MISSING_INVALID)
+        return wrong_lookup(err, f->target, "has a \"missing\" that is not \"wait\", \"null\" or \"invalid\"");
+      f->missing = (OndMissing)word;
+    } else
+      return wrong_lookup(err, f->target, strcmp(name, "sync") == 0 ? "has a \"sync\" that is not a name" : "has an unknown member");
+  }
+  return f->text != NULL && f->n_by > 0 ? true : wrong_lookup(err, f->target, "lacks \"sync\" or \"by\"");
+}
+
 static bool parse_kind(OndMapping *m, OndField *f, const char *name, json_object *value, OndError *err) {
+  if (strcmp(name, "lookup") == 0)
+    return parse_lookup(m, f, value, err);
   if (strcmp(name, "const") == 0) {
     const char *text = json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 
@@ -263,7 +318,8 @@ static bool parse_source(OndMapping *m, OndField *f, json_object *source, OndErr
     if (strcmp(name, "null") == 0 || strcmp(name, "detect") == 0) {
       if (!parse_option(f, name, value, err))
         return false;
-    } else if (strcmp(name, "column") == 0 || strcmp(name, "const") == 0 || strcmp(name, "template") == 0 || strcmp(name, "sql") == 0) {
+    } else if (strcmp(name, "column") == 0 || strcmp(name, "const") == 0 || strcmp(name, "template") == 0 || strcmp(name, "sql") == 0 ||
+               strcmp(name, "lookup") == 0) {
       kinds++;
       if (!parse_kind(m, f, name, value, err))
         return false;
@@ -275,7 +331,7 @@ static bool parse_source(OndMapping *m, OndField *f, json_object *source, OndErr
     }
   }
   if (kinds != 1)
-    return wrong(err, f->target, "must have exactly one of column, const, template and sql");
+    return wrong(err, f->target, "must have exactly one of column, const, template, sql and lookup");
   return true;
 }
 

@@ -2,8 +2,9 @@
  * mapping.h - which field gets what: the `mapping` of a sync, parsed and checked.
  *
  * Two forms: an object target -> source, or a list [{"source": …, "destination": …}]. A target may be a path ("properties.plan", "tags[0]";
- * a name with dots in double quotes). A source is "column", {"column": …}, {"const": …}, {"template": …} or {"sql": …}, each object with
- * optional "null": "send" | "omit" and "detect": false. NULL mapping: every column under its own name (ond_mapping_identity).
+ * a name with dots in double quotes). A source is "column", {"column": …}, {"const": …}, {"template": …}, {"sql": …} or {"lookup": {"sync": "companies",
+ * "by": ["company_id"], "missing": "wait" | "null" | "invalid"}} (the remote id that another sync stored for the row whose key is in these columns), each
+ * object with optional "null": "send" | "omit" and "detect": false. NULL mapping: every column under its own name (ond_mapping_identity).
  *
  * Also here: assembling a row's payload from its fields' values, for the paths make a tree.
  */
@@ -15,13 +16,18 @@
 #include "core/error.h"
 #include "core/template.h"
 
-typedef enum OndSourceKind { OND_SOURCE_COLUMN, OND_SOURCE_CONST, OND_SOURCE_TEMPLATE, OND_SOURCE_SQL } OndSourceKind;
+typedef enum OndSourceKind { OND_SOURCE_COLUMN, OND_SOURCE_CONST, OND_SOURCE_TEMPLATE, OND_SOURCE_SQL, OND_SOURCE_LOOKUP } OndSourceKind;
+/* What becomes of a row whose counterpart has no remote id yet. */
+typedef enum OndMissing { OND_MISSING_WAIT, OND_MISSING_NULL, OND_MISSING_INVALID } OndMissing;
 
 typedef struct OndField {
   const char *target;        /* as given: the name the hash covers */
   OndSourceKind kind;
-  const char *text;          /* column name, JSON text of the constant, SQL expression; the template's text */
+  const char *text;          /* column name, JSON text of the constant, SQL expression; the template's text; the name of the sync looked up */
   OndTemplate template;
+  int n_by;                  /* LOOKUP: model columns that hold the other sync's key, in its order */
+  const char **by;
+  OndMissing missing;
   bool null_given;           /* "null" was said: a template with a missing value is NULL then, not an invalid row */
   bool null_omit;
   bool detect;

@@ -90,6 +90,7 @@ typedef struct Row {
   uint64 key_hash;
   bool key_decoded;
   const char *problem;        /* why the row is invalid */
+  const char *waits;          /* what it waits for */
   OndHash hash;
 } Row;
 
@@ -302,6 +303,27 @@ static OndBytes template_field(Receiver *r, Row *row, int field, const OndField 
   return (OndBytes){json.data, (size_t)json.len};
 }
 
+/* No remote id: because the row names no counterpart, or because that has none (yet). */
+static void note_missing(Receiver *r, Row *row, int field, const OndField *f) {
+  const OndJoin *join = &r->spec->joins[r->spec->field_join[field]];
+  StringInfoData s;
+
+  for (int i = 0; i < join->n_by; i++)
+    if (value_is_null(&r->values[join->by[i]]))
+      return;
+  if (f->missing == OND_MISSING_NULL)
+    return;
+  initStringInfo(&s);
+  appendStringInfo(&s, "field \"%s\": sync \"%s\" has no remote id for (", f->target, f->text);
+  for (int i = 0; i < join->n_by; i++)
+    appendStringInfo(&s, "%s%.*s", i > 0 ? ", " : "", (int)Min(r->values[join->by[i]].n, 200), r->values[join->by[i]].p);
+  appendStringInfoChar(&s, ')');
+  if (f->missing == OND_MISSING_WAIT)
+    row->waits = s.data;
+  else if (row->problem == NULL)
+    row->problem = s.data;
+}
+
 static void make_fields(Receiver *r, Row *row) {
   int n = ond_mapping_count(r->spec->mapping);
 
@@ -309,6 +331,8 @@ static void make_fields(Receiver *r, Row *row) {
     const OndField *f = ond_mapping_field(r->spec->mapping, i);
     int value = r->spec->field_value[i];
 
+    if (f->kind == OND_SOURCE_LOOKUP && value_is_null(&r->values[value]))
+      note_missing(r, row, i, f);
     if (value >= 0)
       r->field_values[i] = !value_is_null(&r->values[value]) ? r->values[value] : f->null_omit ? OND_BYTES_NONE : JSON_NULL;
     else if (f->kind == OND_SOURCE_CONST)
@@ -506,7 +530,7 @@ static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *
   o.has_state = row->has_state;
   o.state = row->state;
   o.hash = row->hash;
-  o.problem = row->problem;
+  o.problem = row->waits != NULL && row->problem == NULL ? row->waits : row->problem;
   o.plan = *plan;
   if (row->has_state)
     o.remote_id = text_bytes(row, r->columns.remote_id);
@@ -561,9 +585,15 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
       r->input->progress(r->diff->rows_scanned, r->input->progress_arg);
   } else
     r->left++;
-  plan = ond_change_plan(row.has_state ? &row.state : NULL, presence, &row.hash, &r->input->policy);
-  act(r, &row, &plan);
-  if (r->input->adopt && presence == OND_MODEL_ROW)
+  if (presence == OND_MODEL_ROW && row.waits != NULL) {
+    plan = (OndPlan){.verdict = OND_V_PENDING};
+    r->diff->waiting++;
+    r->diff->verdicts[OND_V_PENDING]++;
+  } else {
+    plan = ond_change_plan(row.has_state ? &row.state : NULL, presence, &row.hash, &r->input->policy);
+    act(r, &row, &plan);
+  }
+  if (r->input->adopt && presence == OND_MODEL_ROW && row.waits == NULL)
     adopt(r, &row);
   if (r->input->observe != NULL)
     observe(r, &row, presence, &plan);
@@ -651,6 +681,7 @@ static void begin_pass(Receiver *r) {
   r->diff->n_invalid = 0;
   r->diff->invalid_cut = false;
   r->diff->doubt_ends = OND_NEVER;
+  r->diff->waiting = 0;
   r->diff->statements++;
   r->matched = r->left = 0;
   r->cursor_found = false;

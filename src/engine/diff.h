@@ -57,7 +57,8 @@ typedef struct OndDiff {
   OndInvalidRow *invalid;
   bool invalid_cut;           /* there were more */
   char *cursor_seen;          /* highest cursor value, as text; NULL: no row */
-  int64 doubt_ends;           /* unix microseconds: when the first PENDING row may go; OND_NEVER: none */
+  int64 waiting;              /* of the PENDING rows: those whose lookup found no remote id yet */
+  int64 doubt_ends;           /* unix microseconds: when the first other PENDING row may go; OND_NEVER: none */
   int64 statements;           /* 2 when duplicate keys made a second pass necessary */
 } OndDiff;
 

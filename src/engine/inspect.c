@@ -347,7 +347,7 @@ static void explain_observation(const OndObservation *o, void *arg) {
   e->rows++;
   resetStringInfo(s);
   appendStringInfoChar(s, '{');
-  member_text(s, "verdict", verdict_names[o->plan.verdict]);
+  member_text(s, "verdict", o->plan.verdict == OND_V_PENDING && o->problem != NULL ? "pending: waits for another sync" : verdict_names[o->plan.verdict]);
   member_text(s, "problem", o->problem);
   member_hash(s, "hash", o->presence == OND_MODEL_ROW, &o->hash);
   member(s, "fields");

@@ -494,9 +494,9 @@ static void write_ending(const Run *run, const Ending *e) {
           5, types, values, nulls);
 }
 
-/* A pass that saw the whole model and left nothing behind. */
+/* A pass that saw the whole model and left nothing behind. Rows that wait for another sync are behind: no state row keeps them in sight of a cursor. */
 static bool is_complete(const Run *run) {
-  return run->noted && run->pass != OND_PASS_KEYS && run->counters.pending == run->diff->verdicts[OND_V_PENDING] &&
+  return run->noted && run->diff->waiting == 0 && run->pass != OND_PASS_KEYS && run->counters.pending == run->diff->verdicts[OND_V_PENDING] &&
          run->counters.deletes_pending == run->diff->verdicts[OND_V_DELETE_PENDING];
 }
 

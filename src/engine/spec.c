@@ -18,6 +18,7 @@
 #include "engine/change_row.h"
 #include "engine/encode.h"
 #include "engine/spec.h"
+#include "engine/state_table.h"
 
 static void free_compiled(void *arg) {
   OndSpec *spec = arg;
@@ -139,7 +140,7 @@ static void check_row_expression(const char *target, const char *sql) {
 
 /* The type of an expression over the model. */
 static Oid expression_type(const OndSpec *spec, const char *target, const char *sql) {
-  char *text = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query);
+  char *text = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query); /* no joins: an expression is over the model alone */
   OndModel *probe = ond_model_analyze(text);
 
   check_row_expression(target, text);
@@ -157,19 +158,97 @@ static void compile_template(OndSpec *spec, int field, const OndField *f) {
   spec->field_parts[field] = parts;
 }
 
+/* --- lookups ---------------------------------------------------------------------------------------------- */
+
+/* The sync looked up, as far as the owner may see it: its number; its key's length and display form. */
+static int64 find_looked_up(const char *target, const char *name, int *n_keys, char **key) {
+  Oid types[1] = {TEXTOID};
+  Datum values[1] = {CStringGetTextDatum(name)};
+  MemoryContext caller = CurrentMemoryContext;
+  int64 sync_id = 0;
+  bool isnull;
+
+  if (SPI_connect() != SPI_OK_CONNECT ||
+      SPI_execute_with_args("SELECT sync_id, pg_catalog.cardinality(key), pg_catalog.array_to_string(key, ', ') FROM ondatra.syncs WHERE name OPERATOR(pg_catalog.=) $1",
+                            1, types, values, NULL, true, 0) != SPI_OK_SELECT)
+    elog(ERROR, "could not look for sync \"%s\"", name);
+  if (SPI_processed > 0) {
+    HeapTuple tuple = SPI_tuptable->vals[0];
+
+    sync_id = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+    *n_keys = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+    *key = MemoryContextStrdup(caller, SPI_getvalue(tuple, SPI_tuptable->tupdesc, 3));
+  }
+  SPI_finish();
+  if (sync_id == 0)
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("sync \"%s\", which the lookup of \"%s\" names, does not exist", name, target),
+                    errhint("Name a sync of the same owner: SELECT name FROM ondatra.syncs.")));
+  return sync_id;
+}
+
+static bool is_integer_type(const char *type_sql) {
+  return strcmp(type_sql, "pg_catalog.int2") == 0 || strcmp(type_sql, "pg_catalog.int4") == 0 || strcmp(type_sql, "pg_catalog.int8") == 0;
+}
+
+/* q.company_id = l1.k1: without a cast that could fail for a value. */
+static void append_join_condition(OndSpec *spec, StringInfo s, const OndField *f, int i, const char *state_type, int number) {
+  OndKeyColumn by;
+  int value = column_value(spec, f->by[i], psprintf("the lookup of \"%s\"", f->target));
+
+  ond_key_column(spec->model, f->by[i], &by);
+  if (strcmp(by.type_sql, state_type) != 0 && !(is_integer_type(by.type_sql) && is_integer_type(state_type)))
+    ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                    errmsg("column \"%s\" of the lookup of \"%s\" cannot be compared with the key of sync \"%s\"", f->by[i], f->target, f->text),
+                    errdetail("The column is of type %s, the key of type %s.", by.type_sql + strlen("pg_catalog."), state_type + strlen("pg_catalog.")),
+                    errhint("Cast it in the model.")));
+  spec->joins[number].by[i] = value;
+  appendStringInfo(s, "%s(%s)::%s%s OPERATOR(pg_catalog.=) l%d.k%d", i > 0 ? " AND " : "", spec->values[value].sql, by.type_sql,
+                   by.text ? " COLLATE pg_catalog.\"C\"" : "", number + 1, i + 1);
+}
+
+static void compile_lookup(OndSpec *spec, int field, const OndField *f) {
+  int number = spec->n_joins++;
+  int n_keys = 0;
+  char *key = NULL;
+  int64 sync_id = find_looked_up(f->target, f->text, &n_keys, &key);
+  const char **types = ond_state_key_types(sync_id, n_keys);
+  StringInfoData s;
+
+  if (f->n_by != n_keys)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the lookup of \"%s\" has %d columns in \"by\", the key of sync \"%s\" has %d", f->target, f->n_by, f->text, n_keys),
+                    errhint("List the columns that hold its key: %s.", key)));
+  initStringInfo(&s);
+  appendStringInfo(&s, "LEFT JOIN %s l%d ON ", ond_state_table_name(sync_id), number + 1);
+  spec->joins[number].n_by = n_keys;
+  for (int i = 0; i < n_keys; i++)
+    append_join_condition(spec, &s, f, i, types[i], number);
+  spec->joins[number].sql = s.data;
+  spec->field_join[field] = number;
+  spec->field_value[field] = add_value(spec, f->target, psprintf("l%d._remote_id", number + 1), TEXTOID);
+}
+
+void ond_spec_append_from(StringInfo s, const OndSpec *spec) {
+  appendStringInfo(s, "FROM (\n%s\n) q", spec->model->query);
+  for (int i = 0; i < spec->n_joins; i++)
+    appendStringInfo(s, " %s", spec->joins[i].sql);
+}
+
 static void compile_fields(OndSpec *spec) {
   int n = ond_mapping_count(spec->mapping);
 
   spec->field_value = palloc(sizeof(int) * Max(n, 1));
   spec->field_parts = palloc0(sizeof(int *) * Max(n, 1));
+  spec->field_join = palloc(sizeof(int) * Max(n, 1));
+  spec->joins = palloc0(sizeof(OndJoin) * Max(n, 1));
   for (int i = 0; i < n; i++) {
     const OndField *f = ond_mapping_field(spec->mapping, i);
 
-    spec->field_value[i] = -1;
+    spec->field_value[i] = spec->field_join[i] = -1;
     switch (f->kind) {
       case OND_SOURCE_CONST: break;
       case OND_SOURCE_COLUMN: spec->field_value[i] = column_value(spec, f->text, "the mapping"); break;
       case OND_SOURCE_TEMPLATE: compile_template(spec, i, f); break;
+      case OND_SOURCE_LOOKUP: compile_lookup(spec, i, f); break;
       case OND_SOURCE_SQL: {
         char *sql = psprintf("(\n%s\n)", f->text);
 
@@ -319,7 +398,9 @@ char *ond_sync_check(const OndSync *sync, const OndModel *model, const OndDestin
   appendStringInfoString(&sql, "SELECT ");
   for (int i = 0; i < spec->n_values; i++)
     appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", spec->values[i].sql);
-  appendStringInfo(&sql, " FROM (\n%s\n) q LIMIT 0", model->query);
+  appendStringInfoChar(&sql, ' ');
+  ond_spec_append_from(&sql, spec);
+  appendStringInfoString(&sql, " LIMIT 0");
   if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql.data, true, 0) != SPI_OK_SELECT)
     elog(ERROR, "could not check the model");
   SPI_finish();

@@ -4,14 +4,17 @@
  *   values   what the diff selects of the model: the used columns (c1 … cn), then the mapping's SQL expressions (x1 … xm)
  *   keys     the key columns with the types of the state table
  *   fields   the mapping's; each takes a value, a constant or a template over values
+ *   joins    state tables of other syncs, for the mapping's lookups: l1 … ln
  */
 #ifndef OND_ENGINE_SPEC_H
 #define OND_ENGINE_SPEC_H
 
 #include "postgres.h"
+#include "lib/stringinfo.h"
 #include "catalog/sync.h"
 #include "connector/connector.h"
 #include "connector/mapping.h"
+#include "engine/change_row.h"
 #include "engine/model.h"
 
 typedef struct OndKeyColumn {
@@ -28,6 +31,13 @@ typedef struct OndValue {
   Oid type;
 } OndValue;
 
+/* A lookup: the state table of another sync, joined to the model. */
+typedef struct OndJoin {
+  const char *sql;            /* "LEFT JOIN ondatra.state_7 l1 ON …" */
+  int n_by;
+  int by[OND_KEYS_MAX];       /* values that hold the other sync's key */
+} OndJoin;
+
 typedef struct OndSpec {
   const OndSync *sync;
   const OndModel *model;
@@ -38,6 +48,9 @@ typedef struct OndSpec {
   int n_values;
   OndValue *values;
   int *field_value;           /* per mapping field: number of the value, -1: constant or template */
+  int *field_join;            /* per mapping field: number of the join, -1: no lookup */
+  int n_joins;
+  OndJoin *joins;
   int **field_parts;          /* per template field: value of each part, -1: literal */
   int n_template_columns;     /* columns that the connector's templates name, as ond_connector_column() numbers them */
   int *template_value;
@@ -47,6 +60,9 @@ typedef struct OndSpec {
 
 /* A key column's type in the state table (value is -1); an error when it does not exist or cannot be part of a key. */
 extern void ond_key_column(const OndModel *model, const char *name, OndKeyColumn *key);
+
+/* Appends "FROM (the model) q LEFT JOIN …": what the values' expressions are over. */
+extern void ond_spec_append_from(StringInfo s, const OndSpec *spec);
 
 /*
  * Compiles and checks everything; errors name what is wrong as create_sync would. Called as the owner (ond_owner_begin, spi = false): model columns may be of any type.

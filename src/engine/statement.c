@@ -5,6 +5,7 @@
  *   FROM (SELECT true AS _m, (q.id)::int8 AS k1, q.id AS c1, … FROM (<model>) q) m
  *   FULL JOIN (SELECT … FROM ondatra.state_7) s ON m.k1 = s.k1
  *
+ * A lookup of the mapping joins another sync's state table to q; its key is unique, so no row is there twice.
  * A cursor pass is a LEFT JOIN of the rows past the cursor (and those that failed, are in doubt or were invalid); a keys pass restricts both sides.
  * Everything of ours is qualified: the search_path is the model's.
  */
@@ -58,7 +59,8 @@ static void append_model_list(StringInfo s, const OndSpec *spec, const char *num
     appendStringInfo(s, ", %s AS _n", number);
   for (int i = 0; i < spec->n_values; i++)
     appendStringInfo(s, ", %s AS c%d", spec->values[i].sql, i + 1);
-  appendStringInfo(s, " FROM (\n%s\n) q", spec->model->query);
+  appendStringInfoChar(s, ' ');
+  ond_spec_append_from(s, spec);
 }
 
 #define IN_ORDER "pg_catalog.row_number() OVER ()"
