@@ -3,6 +3,7 @@
 #   make            builds ondatra.so and sql/ondatra--VERSION.sql (PG_CONFIG=... picks a server)
 #   make install    installs both into the server that PG_CONFIG names
 #   make check      everything from nothing: packages, build, install, all tests (as root on Debian)
+#   make fuzz       fuzz targets, 3 s each; FUZZ_SECONDS=3600 for long, FUZZ_TARGETS="url json" for some
 #   make demo       a private cluster with a scripted API beside it, left running; make demo-stop ends it
 #   make format     clang-format over src/ and test/
 #
@@ -13,12 +14,14 @@ EXTVERSION = 0.1.0
 PG_CONFIG ?= pg_config
 
 # These goals install what they need themselves; PGXS may not be there yet, and has a `check` of its own.
-SCRIPTED := check demo demo-stop format
+SCRIPTED := check fuzz demo demo-stop format
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
 .PHONY: $(SCRIPTED)
 check:
 	@bash scripts/check.sh
+fuzz:
+	@bash scripts/fuzz.sh $(or $(FUZZ_SECONDS),3) $(FUZZ_TARGETS)
 demo:
 	@bash scripts/demo.sh
 demo-stop:

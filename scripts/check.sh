@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make check: from a bare machine to the last line "N passed, N failed[, N skipped]". Exit status 1 when a test failed or none ran.
 #
-#   scripts/check.sh [suite...]      server unit regress isolation tap; default: all of them
+#   scripts/check.sh [suite...]      server unit fuzz regress isolation tap; default: all of them
 #   ONDATRA_TESTS=001,004            of tap: only files whose name contains one of these
 #   ONDATRA_NPM_DIR=/var/tmp/…       where packages of npm are kept for later runs
 #   ONDATRA_KEEP=1                   keep the working directory also on success
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-suites=${*:-server unit regress isolation tap}
+suites=${*:-server unit fuzz regress isolation tap}
 passed=0 failed=0 skipped=0
 
 # run_test SUITE NAME COMMAND...: runs it as the server's user, its output to a log, its tests to the screen and the counts.
@@ -63,6 +63,12 @@ suite_unit() {
   done
 }
 
+# Some seconds a target; ONDATRA_FUZZ_SECONDS for more.
+suite_fuzz() {
+  local seconds=${ONDATRA_FUZZ_SECONDS:-3}
+  ONDATRA_TEST_TIMEOUT=$((seconds * 30 + 900)) run_test fuzz targets scripts/fuzz.sh "$seconds"
+}
+
 # A temporary server per suite: pg_regress starts it, on a socket of its own.
 regress_binary() {
   echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test/$1"
@@ -109,6 +115,11 @@ suite_tap() {
   done
 }
 
+# Of the fuzz suite; without it that is skipped.
+needs_compiler() {
+  case " $suites " in *" fuzz "*) echo clang libclang-rt-dev ;; esac
+}
+
 # needs KIND: what the tests that will run want beside the build. They say it: "# needs package: nginx-light", "# needs npm: name@version".
 needs() {
   local file
@@ -122,7 +133,7 @@ export ONDATRA_NPM_DIR=${ONDATRA_NPM_DIR:-/var/tmp/ondatra-npm}
 # shellcheck disable=SC2086,SC2046
 {
   need required $build_packages perl libipc-run-perl curl
-  need optional $(needs package)
+  need optional $(needs package) $(needs_compiler)
   need_npm "$ONDATRA_NPM_DIR" $(needs npm)
 }
 choose_server
@@ -148,8 +159,8 @@ as_server_user mkdir -p "$tree/tmp_check"
 
 for suite in $suites; do
   case $suite in
-  server | unit | regress | isolation | tap) "suite_$suite" ;;
-  *) die "no such suite: $suite (server unit regress isolation tap)" ;;
+  server | unit | fuzz | regress | isolation | tap) "suite_$suite" ;;
+  *) die "no such suite: $suite (server unit fuzz regress isolation tap)" ;;
   esac
 done
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "connector/document.h"
 #include "connector/mapping.h"
 #include "core/mem.h"
 
@@ -281,11 +282,15 @@ static bool parse_kind(OndMapping *m, OndField *f, const char *name, json_object
   if (strcmp(name, "lookup") == 0)
     return parse_lookup(m, f, value, err);
   if (strcmp(name, "const") == 0) {
-    const char *text = json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    OndBuf text;
+    bool ok;
 
+    ond_buf_init(&text, OND_DOCUMENT_BYTES_MAX);
+    ok = ond_document_json(value, &text);
     f->kind = OND_SOURCE_CONST;
-    f->text = ond_arena_strdup(m->arena, text);
-    return true;
+    f->text = ok ? ond_arena_strndup(m->arena, text.data, text.len) : NULL;
+    ond_buf_free(&text);
+    return ok || wrong(err, f->target, "is a constant that is too large, or holds a NUL character");
   }
   if (!json_object_is_type(value, json_type_string) || json_object_get_string_len(value) == 0)
     return wrong(err, f->target, "is not a text");
@@ -415,16 +420,15 @@ static void sort_fields(OndMapping *m) {
 
 OndMapping *ond_mapping_parse(const char *json, size_t n, OndError *err) {
   OndMapping *m = mapping_create();
-  json_tokener *tokener = json_tokener_new_ex(32);
-  json_object *doc = json_tokener_parse_ex(tokener, json, (int)n);
-  bool ok = json_tokener_get_error(tokener) == json_tokener_success;
+  json_object *doc;
+  const char *problem;
+  bool ok = ond_document_parse(json, n, &doc, &problem);
 
   if (!ok)
-    ond_error_set(err, "mapping is not valid JSON");
+    ond_error_set(err, "mapping %s", problem);
   else
     ok = parse_document(m, doc, err);
   json_object_put(doc);
-  json_tokener_free(tokener);
   for (int i = 0; ok && i < m->n; i++)
     ok = add_target(m, i, err);
   if (!ok) {

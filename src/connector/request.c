@@ -98,11 +98,30 @@ static void cut_literal(Cut *c, OndBytes literal) {
   }
 }
 
+/* A dot needs no encoding; with one, ".." would pass as a piece, or as what a value makes of it. */
+static bool check_dots(const OndNode *at, const OndTemplate *piece, OndError *err) {
+  for (int i = 0; i < piece->n; i++) {
+    OndBytes text = piece->parts[i].literal;
+
+    for (size_t k = 0; text.p && k + 3 <= text.n; k++) {
+      if (strncasecmp(text.p + k, "%2e", 3) == 0) {
+        ond_node_fail(at, err, "the path contains \"%.3s\"", text.p + k);
+        ond_error_hint(err, "Write it as \".\".");
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 static bool check_pieces(const OndNode *at, const OndRequestTemplate *r, OndError *err) {
   for (int i = 0; i < r->n_pieces; i++) {
     const OndTemplate *piece = &r->pieces[i];
     OndBytes text = piece->n == 1 ? piece->parts[0].literal : (OndBytes){"", 0};
 
+    if (!check_dots(at, piece, err)) {
+      return false;
+    }
     if (piece->n > 1 || (piece->n == 1 && piece->parts[0].name.p)) {
       continue;
     }

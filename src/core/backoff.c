@@ -12,6 +12,9 @@
 #define MINUTE_US           (60 * OND_SECOND_US)
 #define BETWEEN_RUNS_MAX_US (360 * MINUTE_US)
 #define RETRY_AFTER_MAX_S   (3653 * OND_DAY_S)
+#define RESET_SECONDS_MAX   INT64_C(1000000000)   /* more is a moment */
+#define RESET_EPOCH_MAX     INT64_C(100000000000) /* more is one in milliseconds */
+#define RESET_DIGITS_MAX    18
 
 void ond_retry_policy_default(OndRetryPolicy *p) {
   p->attempts = 5;
@@ -175,4 +178,32 @@ int64_t ond_retry_after_us(const char *value, size_t n, int64_t now_unix_s) {
     return 0;
   }
   return (seconds < RETRY_AFTER_MAX_S ? seconds : RETRY_AFTER_MAX_S) * OND_SECOND_US;
+}
+
+int64_t ond_rate_reset_us(const char *value, size_t n, int64_t now_unix_s) {
+  OndScan c = ond_scan_trimmed(value, n);
+  int64_t seconds = 0;
+  bool fraction = false;
+  int digits = 0;
+
+  for (; c.p < c.end && ond_scan_is_digit(*c.p); c.p++) {
+    seconds = digits++ < RESET_DIGITS_MAX ? seconds * 10 + (*c.p - '0') : seconds;
+  }
+  if (digits > 0 && ond_scan_char(&c, '.')) {
+    for (; c.p < c.end && ond_scan_is_digit(*c.p); c.p++) {
+      fraction = fraction || *c.p != '0';
+    }
+  }
+  if (digits == 0 || !ond_scan_at_end(&c)) {
+    return -1;
+  }
+  if (seconds > RESET_EPOCH_MAX) {
+    fraction = fraction || seconds % 1000 > 0;
+    seconds /= 1000;
+    seconds -= now_unix_s;
+  } else if (seconds > RESET_SECONDS_MAX) {
+    seconds -= now_unix_s;
+  }
+  seconds += fraction;
+  return seconds < 0 ? 0 : (seconds < RETRY_AFTER_MAX_S ? seconds : RETRY_AFTER_MAX_S) * OND_SECOND_US;
 }

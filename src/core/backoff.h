@@ -36,4 +36,10 @@ extern int64_t ond_backoff_between_runs_us(int attempts);
  */
 extern int64_t ond_retry_after_us(const char *value, size_t n, int64_t now_unix_s);
 
+/*
+ * RateLimit-Reset and X-RateLimit-Reset: seconds from now (up to 10^9), or a moment as seconds or milliseconds since 1970; a fraction is
+ * rounded up. A moment in the past is 0. Returns microseconds, at most ten years of them, or -1 when it cannot be read.
+ */
+extern int64_t ond_rate_reset_us(const char *value, size_t n, int64_t now_unix_s);
+
 #endif

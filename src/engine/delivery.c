@@ -230,25 +230,20 @@ static OndStart io_start(void *arg, OndRequest *request, int *bad) {
 
 /* --- taking an answer ------------------------------------------------------------------------------------- */
 
-/* RateLimit-Remaining: 0 with a reset says: wait. Seconds (RFC draft) or an epoch; with a ceiling. */
+/* RateLimit-Remaining: 0 with a reset says: wait; with a ceiling. */
 static void heed_rate_headers(Context *c, const OndHttpResponse *response) {
   static const char *const names[][2] = {{"RateLimit-Remaining", "RateLimit-Reset"}, {"X-RateLimit-Remaining", "X-RateLimit-Reset"}};
 
   for (int i = 0; i < (int)lengthof(names); i++) {
     OndBytes remaining = ond_http_response_header(response, names[i][0]);
     OndBytes reset = ond_http_response_header(response, names[i][1]);
-    char digits[20];
-    int64 seconds;
+    int64 wait_us;
 
-    if (remaining.n != 1 || remaining.p[0] != '0' || reset.n == 0 || reset.n >= sizeof(digits))
+    if (remaining.n != 1 || remaining.p[0] != '0' || reset.n == 0)
       continue;
-    memcpy(digits, reset.p, reset.n);
-    digits[reset.n] = '\0';
-    seconds = strtoll(digits, NULL, 10);
-    if (seconds > 1000000000)
-      seconds -= (int64)time(NULL);
-    if (seconds > 0)
-      c->input->host->budget_pause(ond_clock_us() + Min(seconds * INT64CONST(1000000), PAUSE_MAX_US));
+    wait_us = ond_rate_reset_us(reset.p, reset.n, (int64)time(NULL));
+    if (wait_us > 0)
+      c->input->host->budget_pause(ond_clock_us() + Min(wait_us, PAUSE_MAX_US));
   }
 }
 

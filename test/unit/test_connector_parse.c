@@ -146,6 +146,9 @@ TEST(paths_are_checked) {
   fails("{'object': {'upsert': {'method': 'PUT', 'path': '@evil.example/'}}}", "/object/upsert/path", "start with", NULL);
   fails("{'object': {'upsert': {'method': 'PUT', 'path': '//evil.example/'}}}", "/object/upsert/path", "empty piece", NULL);
   fails("{'object': {'upsert': {'method': 'PUT', 'path': '/a/../b'}}}", "/object/upsert/path", "the piece \"..\"", NULL);
+  fails("{'object': {'upsert': {'method': 'PUT', 'path': '/a/%2e%2E/b'}}}", "/object/upsert/path", "contains \"%2e\"", "as \".\"");
+  fails("{'object': {'upsert': {'method': 'PUT', 'path': '/a/%2E{{key}}'}}}", "/object/upsert/path", "contains \"%2E\"", NULL);
+  parses("{'object': {'upsert': {'method': 'PUT', 'path': '/a/%2F{{key}}?x=%2e'}}}");
   fails("{'object': {'upsert': {'method': 'PUT', 'path': '/a/.'}}}", "/object/upsert/path", "the piece \".\"", NULL);
   fails("{'object': {'upsert': {'method': 'PUT', 'path': '/a b'}}}", "/object/upsert/path", "cannot stand in a URL", "%20");
   fails("{'object': {'upsert': {'method': 'PUT', 'path': '/a#b'}}}", "/object/upsert/path", "cannot stand in a URL", "%23");

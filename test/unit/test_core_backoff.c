@@ -185,3 +185,29 @@ TEST(retry_after_does_not_read_past_its_end) {
   CHECK_INT(ond_retry_after_us("1234", 2, 0), 12 * S);
   CHECK_INT(ond_retry_after_us("12\0", 3, 0), -1);
 }
+
+static int64_t reset(const char *value) {
+  return ond_rate_reset_us(value, strlen(value), 1767225600);
+}
+
+TEST(rate_reset_seconds_and_moments) {
+  CHECK_INT(reset("0"), 0);
+  CHECK_INT(reset(" 30 "), 30 * S);
+  CHECK_INT(reset("0.25"), S); /* rounded up */
+  CHECK_INT(reset("2.000"), 2 * S);
+  CHECK_INT(reset("1000000000"), 3653 * INT64_C(86400) * S); /* seconds, at most ten years */
+  CHECK_INT(reset("1767225660"), 60 * S);
+  CHECK_INT(reset("1767225600.5"), S);
+  CHECK_INT(reset("1767225000"), 0); /* past */
+  CHECK_INT(reset("1767225660001"), 61 * S);
+  CHECK_INT(reset("9223372036854775807"), 3653 * INT64_C(86400) * S);
+  CHECK_INT(reset("99999999999999999999999999"), 3653 * INT64_C(86400) * S);
+}
+
+TEST(rate_reset_refuses_what_is_no_number) {
+  static const char *const NONE[] = {"", " ", "-1", "12abc", "0x10", ".5", "1.5.5", "1e3", "Thu, 01 Jan 2026 00:00:00 GMT"};
+
+  for (size_t i = 0; i < sizeof(NONE) / sizeof(NONE[0]); i++) {
+    CHECK_INT(reset(NONE[i]), -1);
+  }
+}

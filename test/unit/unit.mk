@@ -1,13 +1,21 @@
 # Unit tests of the rooms without Postgres: one program a room, linked with the sources of that room and of those below it,
-# under the address and undefined-behaviour sanitizers where the compiler has them.
+# under the address and undefined-behaviour sanitizers (with leaks) where the compiler has them.
+#
+#   make unit SANITIZE=1    an error where the compiler has none, instead of tests without them
+#   make unit SANITIZE=0    without: for valgrind
 #
 # Included by the top Makefile. Sets UNIT_TESTS, the programs (they print TAP); a room without tests has none.
 
 UNIT_CC       ?= $(CC)
-UNIT_DIR       = build/unit
+UNIT_DIR       = build/unit$(if $(filter 0,$(SANITIZE)),-plain)
+ifneq ($(SANITIZE),0)
 UNIT_SANITIZE := $(shell echo 'int main(void) { return 0; }' | \
                    $(UNIT_CC) -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null && \
                    echo '-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer')
+endif
+ifeq ($(SANITIZE)$(UNIT_SANITIZE),1)
+$(error $(UNIT_CC) has no sanitizers: install libasan and libubsan of its version, or set UNIT_CC)
+endif
 UNIT_CFLAGS    = -std=gnu11 -g -O1 -Wall -Wextra $(WERROR) $(UNIT_SANITIZE) -Isrc -Itest/unit -D_GNU_SOURCE
 
 UNIT_ROOMS_core      = core
