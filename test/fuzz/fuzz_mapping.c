@@ -42,6 +42,10 @@ static void check_field(const OndField *f) {
     json_object_put(value);
   }
   MUST(f->kind != OND_SOURCE_TEMPLATE || f->template.n > 0);
+  MUST((f->kind == OND_SOURCE_LOOKUP) == (f->n_by > 0));
+  for (int i = 0; i < f->n_by; i++) {
+    MUST(f->by[i] && f->by[i][0]);
+  }
 }
 
 static void check_payload(const OndMapping *m, const OndBytes *values, int expected) {
