@@ -13,22 +13,10 @@
 
 #include "api/api.h"
 #include "api/destinations.h"
+#include "catalog/connector.h"
 #include "catalog/edit.h"
-#include "connector/connector.h"
 
 #define NAMES_SHOWN_MAX 10
-
-OndConnector *ond_destination_connector(const OndDestination *d) {
-  char *options = ond_to_utf8(d->options);
-  char *base_url = d->base_url == NULL ? NULL : ond_to_utf8(d->base_url);
-  OndError err;
-  OndConnector *connector = ond_connector_parse(d->connector, base_url, options, strlen(options), &err);
-
-  if (connector == NULL) {
-    ond_raise(&err);
-  }
-  return connector;
-}
 
 OndAuth *ond_destination_auth(const OndDestination *d) {
   char *text = d->auth == NULL ? NULL : ond_to_utf8(d->auth);
@@ -48,14 +36,26 @@ static void check_connector(const char *connector) {
   }
 }
 
+/* What the connector says about the destination by itself. */
+static void check_account(const OndDestination *d, const char *auth_type) {
+  OndConnector *connector = ond_destination_compile(d, NULL);
+  OndError err;
+  bool ok = ond_connector_takes_auth(connector, auth_type, &err);
+
+  ond_connector_free(connector);
+  if (!ok) {
+    ond_raise(&err);
+  }
+}
+
 /* Checks both documents; returns the names of the secrets that auth refers to, in the database's encoding. */
 static List *check_documents(const OndDestination *d) {
   List *secrets = NIL;
   OndAuth *auth;
 
   check_connector(d->connector);
-  ond_connector_free(ond_destination_connector(d));
   auth = ond_destination_auth(d);
+  check_account(d, ond_auth_type_name(auth->type));
   for (int i = 0; i < auth->n; i++) {
     if (auth->items[i].source == OND_CREDENTIAL_SECRET) {
       secrets = lappend(secrets, pstrdup(auth->items[i].ref));
@@ -109,15 +109,10 @@ Datum ond_sql_create_destination(PG_FUNCTION_ARGS) {
 static void check_syncs(const OndDestination *d, const int64 *ids, int n) {
   for (int i = 0; i < n; i++) {
     OndSync *s = ond_sync_load(ids[i]);
-    OndConnector *connector = ond_destination_connector(d);
-    char **keys = palloc(sizeof(char *) * Max(s->n_keys, 1));
+    OndConnector *connector = ond_destination_compile(d, s);
     OndError err;
-    bool ok;
+    bool ok = ond_connector_bind_sync(connector, s, &err);
 
-    for (int k = 0; k < s->n_keys; k++) {
-      keys[k] = ond_to_utf8(s->keys[k]);
-    }
-    ok = ond_connector_bind(connector, s->object, s->mode, s->n_keys, (const char *const *)keys, &err);
     ond_connector_free(connector);
     if (!ok) {
       ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),

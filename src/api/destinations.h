@@ -1,5 +1,5 @@
 /*
- * destinations.h - a destination's documents, parsed; errors are raised.
+ * destinations.h - a destination's credentials, parsed; errors are raised.
  */
 #ifndef OND_API_DESTINATIONS_H
 #define OND_API_DESTINATIONS_H
@@ -8,8 +8,7 @@
 #include "catalog/sync.h"
 #include "connector/connector.h"
 
-/* Both are malloc memory: free with ond_connector_free() and ond_auth_free(). */
-extern OndConnector *ond_destination_connector(const OndDestination *d);
+/* malloc memory: free with ond_auth_free(). */
 extern OndAuth *ond_destination_auth(const OndDestination *d);
 
 #endif

@@ -18,6 +18,7 @@
 
 #include "api/api.h"
 #include "api/destinations.h"
+#include "catalog/connector.h"
 #include "catalog/secrets.h"
 #include "catalog/settings.h"
 #include "core/mem.h"
@@ -62,7 +63,7 @@ static void prepare(Check *c, const OndDestination *d) {
   if (!ond_http_global_init(&err)) {
     ond_raise(&err);
   }
-  c->connector = ond_destination_connector(d);
+  c->connector = ond_destination_compile(d, NULL);
   c->auth = ond_destination_auth(d);
   if (!ond_connector_render_check(c->connector, &c->request, &err) || !ond_url_parse(c->request.url, &url, &err) ||
       !ond_secrets_resolve(c->auth, d->owner, url.host, &err) || !ond_auth_apply(c->auth, &c->request, &err)) {

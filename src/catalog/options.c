@@ -30,6 +30,7 @@ typedef enum Kind {
   KIND_TEXT,
   KIND_TEXT_NUMBER, /* text or number, kept as text */
   KIND_RATE,
+  KIND_VARIABLES,
   KIND_ON_LEAVE,
   KIND_ON_UNKNOWN
 } Kind;
@@ -47,6 +48,7 @@ static const Option options_table[] = {
     {"batch_size", KIND_INT, FIELD(batch_size), 1, 100000},
     {"concurrency", KIND_INT, FIELD(concurrency), 1, 1000},
     {"rate_limit", KIND_RATE, FIELD(rate_limit), 0, 0},
+    {"variables", KIND_VARIABLES, FIELD(variables), 0, 0},
     {"on_leave", KIND_ON_LEAVE, FIELD(on_leave), 0, 0},
     {"on_unknown", KIND_ON_UNKNOWN, 0, 0, 0},
     {"in_doubt_wait", KIND_WAIT, FIELD(in_doubt_wait_us), 0, 0},
@@ -193,6 +195,25 @@ static void read_rate(const Option *o, const JsonbValue *v, OndRateGroup *group)
   }
 }
 
+/* An object of scalars, as its text; which names there are is the connector's. */
+static char *read_variables(const Option *o, const JsonbValue *v) {
+  static const char *const hint = "Use an object of texts, numbers and booleans, such as {\"list_id\": \"a1b2\"}.";
+  JsonbIterator *it;
+  JsonbValue item;
+  JsonbIteratorToken token;
+
+  if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data)) {
+    refuse_value(o, v, hint);
+  }
+  it = JsonbIteratorInit(v->val.binary.data);
+  while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE) {
+    if (token == WJB_VALUE && item.type != jbvString && item.type != jbvNumeric && item.type != jbvBool) {
+      refuse_value(o, v, hint);
+    }
+  }
+  return value_text(v);
+}
+
 static bool is_word(const JsonbValue *v, const char *word) {
   return v->type == jbvString && v->val.string.len == (int)strlen(word) && memcmp(v->val.string.val, word, v->val.string.len) == 0;
 }
@@ -223,6 +244,7 @@ static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndS
   case KIND_TIMEOUT: *(int *)field = read_timeout_ms(o, v); break;
   case KIND_TEXT:
   case KIND_TEXT_NUMBER: *(char **)field = read_text(o, v); break;
+  case KIND_VARIABLES: *(char **)field = read_variables(o, v); break;
   case KIND_RATE: read_rate(o, v, (OndRateGroup *)field); break;
   case KIND_ON_LEAVE: read_on_leave(o, v, mode, out); break;
   case KIND_ON_UNKNOWN:

@@ -26,6 +26,7 @@ typedef struct OndSyncOptions {
   char *cursor_column;
   char *cursor_overlap;       /* text: an interval or a number, by the column's type */
   int64 full_every_us;        /* -1: never */
+  char *variables;            /* of the connector: a JSON object of scalars, or NULL */
   int statement_timeout_ms;   /* of the diff; default 0: none */
   int run_timeout_ms;         /* of the run; default 0: none */
 } OndSyncOptions;
@@ -65,6 +66,7 @@ typedef struct OndDestination {
   char *name;
   Oid owner;
   char *connector;
+  char *document;             /* of the connector: JSON text; NULL: it is "http" */
   char *base_url;             /* NULL */
   char *auth;                 /* JSON text or NULL */
   char *options;              /* JSON text */

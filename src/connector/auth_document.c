@@ -13,6 +13,10 @@
 
 static const char *const TYPES[] = {"none", "bearer", "basic", "header", "query", NULL};
 
+const char *ond_auth_type_name(OndAuthType type) {
+  return TYPES[type];
+}
+
 typedef struct Reader {
   OndAuth *auth;
   OndError *err;

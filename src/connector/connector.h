@@ -4,12 +4,19 @@
  * No postgres.h. json-c reads documents and responses; rows are never rendered with it: their bytes come from the engine
  * and are spliced in as they are. Everything is checked when the description is parsed; errors carry a JSON pointer.
  *
- * The `http` connector: the description is the destination's own options:
+ * A connector's document (doc/connectors.md has every word):
  *
- *   {"object": {"key": …, "upsert": OP, "create": OP, "update": OP, "delete": OP},
- *    "rate_limit": …, "concurrency": 4, "timeout_ms": 30000, "connect_timeout_ms": 10000,
- *    "retry": {"attempts": 5, "base_ms": 500, "max_ms": 60000}, "headers": {…}, "variables": {…},
- *    "gzip": true | {"min_bytes": 1024}, "check": {"method": "GET", "path": "/"}}
+ *   {"title": …, "description": …, "docs": URL, "base_url": "https://{{var.subdomain}}.example.com", "auth": ["bearer"],
+ *    "variables": {"subdomain": {"required": true} | {"default": …}, each with "description"},
+ *    "rate_headers": {"remaining": name, "reset": name, "unit": "seconds" | "ms"},
+ *    LIMITS, "headers": {…}, "check": {…}, "objects": {"contacts": OBJECT, "*": OBJECT}}
+ *   OBJECT = {"title", "description", "key": "email" | {"field": "email", "fold": "lower"}, "required": [fields], "columns": [columns],
+ *             "variables": {…}, "headers": {…}, "upsert": OP, "create": OP, "update": OP, "delete": OP}
+ *   LIMITS = "rate_limit": …, "concurrency": 4, "timeout_ms": 30000, "connect_timeout_ms": 10000,
+ *            "retry": {"attempts": 5, "base_ms": 500, "max_ms": 60000}, "gzip": true | {"min_bytes": 1024}
+ *
+ * A destination's options: {LIMITS, "headers": {…}, "variables": {"name": value}, "check": {"method": "GET", "path": "/"}}; what they say wins.
+ * The `http` connector has no document: the options have one more member, "object": OBJECT.
  *
  *   OP = {"method": "PUT", "path": "/contacts/{{key}}", "query": {…}, "headers": {…},
  *         "encoding": "json" | "ndjson" | "form", "content_type": "application/vnd.api+json",
@@ -68,16 +75,27 @@ typedef struct OndRow {
   const char *idempotency_key;/* of this row, hex */
 } OndRow;
 
+/* What a connector is compiled from. Texts are UTF-8. */
+typedef struct OndConnectorSource {
+  const char *connector; /* its name */
+  OndBytes document;     /* its document; absent: it is "http", whose only object the options describe */
+  const char *base_url;  /* of the destination; NULL: the document's */
+  OndBytes options;      /* of the destination: a JSON object; absent: {} */
+  OndBytes variables;    /* of the sync: a JSON object of scalars; absent: none */
+  const char *object;    /* of the sync; NULL: not said */
+  bool account_only;     /* a destination by itself: no object of a document is compiled, variables need no values but for the base URL */
+} OndConnectorSource;
+
 /*
- * Parses and checks a description. connector: only "http" exists. base_url may be NULL when options name none: then an error.
- * options: a JSON object. On error NULL and err with a pointer into options and, for unknown members, the valid ones in the hint.
- * An unknown member anywhere is an error, as are wrong types, bad pointers, unknown filters and a delete template that names
- * anything but key, remote, var, operation, run_id and idempotency_key.
+ * Parses and checks the documents, and compiles one object. On error NULL and err with a pointer into options (or the document, which was
+ * checked before it was stored) and, for unknown members, the valid ones in the hint.
+ * An unknown member anywhere is an error, as are wrong types, bad pointers, unknown filters, a variable without a value, and a delete template
+ * that names anything but key, remote, var, object, operation, run_id and idempotency_key. An unknown object is an error 42704.
  */
-extern OndConnector *ond_connector_parse(const char *connector, const char *base_url, const char *options, size_t options_n, OndError *err);
+extern OndConnector *ond_connector_parse(const OndConnectorSource *source, OndError *err);
 extern void ond_connector_free(OndConnector *c); /* NULL is fine */
 
-/* What the destination's options set, with defaults. */
+/* What document and options set, with defaults. */
 typedef struct OndConnectorLimits {
   OndRateSpec rate;
   int concurrency;            /* requests in flight, default 4, 1..1000 */
@@ -90,11 +108,27 @@ extern const OndConnectorLimits *ond_connector_limits(const OndConnector *c);
 /* The names of model columns that templates refer to, other than key columns by {{key}}: index -> name; NULL past the end. */
 extern const char *ond_connector_column(const OndConnector *c, int index);
 /*
- * Checks the parts that need the sync: {{key}} with a composite key, {{key.x}} naming no key column, and that the object can do what the
- * mode needs (mirror: a delete; insert, append: create or upsert; update: update or upsert; ...). Resolves key references.
- * key_names: n_keys names. Errors name the operation and say what is there.
+ * Checks the parts that need the sync: {{key}} with a composite key, {{key.x}} naming no key column, a composite key where the API has one field,
+ * and that the object can do what the mode needs (mirror: a delete; insert, append: create or upsert; update: update or upsert; ...). Resolves key
+ * references. key_names: n_keys names. Errors name the operation and say what is there.
  */
-extern bool ond_connector_bind(OndConnector *c, const char *object, OndMode mode, int n_keys, const char *const *key_names, OndError *err);
+extern bool ond_connector_bind(OndConnector *c, OndMode mode, int n_keys, const char *const *key_names, OndError *err);
+/* Whether the operations allow the mode. */
+extern bool ond_connector_can(const OndConnector *c, OndMode mode);
+
+/* The URL that requests go to, without query and slashes at its end. */
+extern const char *ond_connector_base_url(const OndConnector *c);
+/* The target field that identifies a record; NULL: not said. */
+extern const char *ond_connector_key_field(const OndConnector *c);
+/* Target fields that a sync which creates must map; NULL past the end. */
+extern const char *ond_connector_required(const OndConnector *c, int index);
+/* Whether credentials of this type may be used; the hint of err lists those that may. */
+extern bool ond_connector_takes_auth(const OndConnector *c, const char *kind, OndError *err);
+/*
+ * Microseconds that the answer's headers ask to pause because nothing is left of the limit; 0: none. Names are the connector's "rate_headers";
+ * without them RateLimit-Remaining and -Reset, with X- before them or not. A reset is read by ond_rate_reset_us().
+ */
+extern int64_t ond_connector_rate_pause(const OndConnector *c, const OndHttpResponse *response, int64_t now_unix_s);
 
 /* The operation that carries a change; NULL: the object has none. Valid after bind. */
 extern const OndOperation *ond_connector_operation(const OndConnector *c, OndOp op);
@@ -158,5 +192,7 @@ extern void ond_connector_message(const OndOperation *o, const OndHttpResponse *
  * A literal credential is refused with a hint that names set_secret. NULL text: type none. NULL and err on error.
  */
 extern OndAuth *ond_auth_parse(const char *text, size_t n, OndError *err);
+/* "bearer" and so on: the document's "type". */
+extern const char *ond_auth_type_name(OndAuthType type);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * internal.h - a compiled connector, as the files of this room see it.
  *
- * The way of a description: connector.c reads the options and hands each operation to operation.c, which compiles its URL, headers
- * (request.c), body (body.c) and result (result.c). Every template is cut and its names resolved once (reference.c). All of
- * it lives in one arena and is read-only afterwards, but for what ond_connector_bind() resolves.
+ * The way of a description: connector.c reads what is about the account (limits.c, variables.c) and hands one object to object.c and
+ * each of its operations to operation.c, which compiles URL and headers (request.c), body (body.c) and result (result.c). Every template
+ * is cut and its names resolved once (reference.c). All of it lives in one arena and is read-only afterwards, but for what
+ * ond_connector_bind() resolves.
  */
 #ifndef OND_CONNECTOR_INTERNAL_H
 #define OND_CONNECTOR_INTERNAL_H
@@ -158,8 +159,19 @@ struct OndOperation {
 
 typedef struct OndVariable {
   const char *name;
-  OndBytes json;
+  OndBytes json;           /* absent: nobody gave it */
+  const char *description; /* NULL: none */
+  bool required;
+  bool named;       /* by a template of what was compiled, the base URL aside */
+  bool in_base_url; /* the destination's alone */
 } OndVariable;
+
+/* Names of the headers that tell what is left; remaining NULL: the usual ones. */
+typedef struct OndRateHeaders {
+  const char *remaining;
+  const char *reset;
+  bool ms; /* the reset is a number of milliseconds from now; else of seconds, or a moment */
+} OndRateHeaders;
 
 /* A place that needs the sync's key columns. */
 typedef struct OndKeyUse {
@@ -172,17 +184,33 @@ typedef struct OndKeyUse {
 
 struct OndConnector {
   OndArena *arena;
+  const char *name;
+  bool document;  /* it has a document of its own; false: `http` */
+  bool lenient;   /* only checked: variables need no values */
   OndConnectorLimits limits;
+  OndRateHeaders rate_headers;
+  int n_auth; /* kinds of credentials that it takes; 0: any */
+  const char **auth;
+  bool base_url_given;      /* by the destination */
   const char *base;         /* URL without query and without slashes at its end */
   const char *base_slashes; /* what was cut off, for requests without a path */
   const char *base_query;   /* NULL: none */
   int n_variables;
   OndVariable *variables;
-  int n_headers; /* of the destination */
+  int n_headers; /* of every request */
   OndHeader *headers;
+  int n_overrides; /* of the destination, over those of a connector's document */
+  OndHeader *overrides;
   int n_columns;
   int columns_max;
   const char **columns;
+  const char *object;         /* NULL: it has no name */
+  const char *object_pointer; /* where it is described */
+  const char *key_field;      /* NULL: not said */
+  int n_required;             /* target fields that must be mapped */
+  const char **required;
+  int n_known_columns; /* with a document: the columns that templates may name */
+  const char **known_columns;
   OndOperation *operations[OND_KINDS];
   OndKeyUse *key_uses;
   bool fold; /* the API folds the case of keys */

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include "connector/compile.h"
 #include "connector/members.h"
 
 static bool name_is(const OndTemplatePart *part, const char *word) {
@@ -30,23 +31,22 @@ static bool resolve_variable(const OndScope *s, const OndNode *at, OndTemplatePa
   char names[200] = "";
   size_t length = 0;
 
-  for (int i = 0; i < s->c->n_variables; i++) {
-    if (strcmp(s->c->variables[i].name, name) == 0) {
-      part->slot = OND_SLOT_VARIABLE;
-      part->index = i;
-      return true;
-    }
-    if (length < sizeof(names)) {
-      int wrote = snprintf(names + length, sizeof(names) - length, "%s%s", length ? ", " : "", s->c->variables[i].name);
+  part->index = ond_variable_find(s->c, name);
+  if (part->index >= 0) {
+    part->slot = OND_SLOT_VARIABLE;
+    s->c->variables[part->index].named = true;
+    return true;
+  }
+  for (int i = 0; i < s->c->n_variables && length < sizeof(names); i++) {
+    int wrote = snprintf(names + length, sizeof(names) - length, "%s%s", length ? ", " : "", s->c->variables[i].name);
 
-      length += wrote > 0 ? (size_t)wrote : 0;
-    }
+    length += wrote > 0 ? (size_t)wrote : 0;
   }
   fail(at, err, part, "names no variable");
   if (s->c->n_variables > 0) {
     ond_error_hint(err, "\"variables\" has %s.", names);
   } else {
-    ond_error_hint(err, "Add it to \"variables\" of the destination's options.");
+    ond_error_hint(err, "Add it to \"variables\"%s.", s->c->document ? " of the connector or of the object" : " of the destination's options");
   }
   return false;
 }
@@ -90,6 +90,8 @@ static bool resolve_word(const OndScope *s, OndTemplatePart *part) {
     part->slot = OND_SLOT_OPERATION;
   } else if (name_is(part, "run_id")) {
     part->slot = OND_SLOT_RUN_ID;
+  } else if (s->c->object && name_is(part, "object")) {
+    part->slot = OND_SLOT_OBJECT;
   } else if (name_is(part, "idempotency_key")) {
     part->slot = s->each ? OND_SLOT_ROW_KEY : OND_SLOT_REQUEST_KEY;
   } else {
@@ -122,6 +124,22 @@ static bool fail_outside(const OndScope *s, const OndNode *at, const OndTemplate
   return false;
 }
 
+/* A connector's document says which columns it counts on: a name that is not among them is a slip of the pen. */
+static bool check_column(const OndScope *s, const OndNode *at, const OndTemplatePart *part, OndError *err) {
+  if (!s->c->document) {
+    return true;
+  }
+  for (int i = 0; i < s->c->n_known_columns; i++) {
+    if (name_is(part, s->c->known_columns[i])) {
+      return true;
+    }
+  }
+  fail(at, err, part, "names nothing");
+  ond_error_hint(err, "A template can name key, key.x, remote_id, remote.x, var.x, object, operation, run_id and idempotency_key, and the columns "
+                      "of the model that \"columns\" of the object lists.");
+  return false;
+}
+
 static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part, OndError *err) {
   const char *variable = part->quoted ? NULL : name_after(part, "var.");
 
@@ -150,6 +168,9 @@ static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part,
   if (s->o->kind == OND_KIND_DELETE) {
     fail(at, err, part, "is not known in a delete: the row has left the model");
     ond_error_hint(err, "A delete can name key, remote_id, remote.x, var.x, operation, run_id and idempotency_key.");
+    return false;
+  }
+  if (!check_column(s, at, part, err)) {
     return false;
   }
   part->slot = OND_SLOT_COLUMN;
@@ -224,6 +245,7 @@ static OndBytes raw_value(OndValues *v, const OndTemplatePart *part, bool *json)
   case OND_SLOT_REMOTE_ID: return v->row ? v->row->remote_id : OND_BYTES_NONE;
   case OND_SLOT_REMOTE: return v->row ? remote_value(v->row, part) : OND_BYTES_NONE;
   case OND_SLOT_VARIABLE: return v->c->variables[part->index].json;
+  case OND_SLOT_OBJECT: return c_text(v->c->object);
   case OND_SLOT_OPERATION: return v->o ? c_text(v->o->info.name) : OND_BYTES_NONE;
   case OND_SLOT_RUN_ID:
     if (!v->context) {

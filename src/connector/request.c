@@ -458,6 +458,23 @@ void ond_request_default_header(OndArena *arena, OndRequestTemplate *r, const ch
   r->headers = all;
 }
 
+/* Headers of the destination come last: its own values win over the connector's. */
+static void add_overrides(OndConnector *c, OndRequestTemplate *r) {
+  OndHeader *all;
+
+  if (c->n_overrides == 0) {
+    return;
+  }
+  all = ond_arena_alloc(c->arena, (size_t)(r->n_headers + c->n_overrides) * sizeof(*all));
+  if (r->n_headers > 0) {
+    memcpy(all, r->headers, (size_t)r->n_headers * sizeof(*all));
+  }
+  for (int i = 0; i < c->n_overrides; i++) {
+    set_header(&r->n_headers, all, &c->overrides[i]);
+  }
+  r->headers = all;
+}
+
 bool ond_request_parse(const OndScope *s, const OndNode *operation, OndRequestTemplate *out, OndError *err) {
   OndNode member;
 
@@ -472,6 +489,7 @@ bool ond_request_parse(const OndScope *s, const OndNode *operation, OndRequestTe
   if (ond_node_get(operation, "headers", &member) && !ond_request_headers(s, &member, &out->n_headers, &out->headers, err)) {
     return false;
   }
+  add_overrides(s->c, out);
   ond_request_default_header(s->c->arena, out, "Accept", ond_request_literal(s->c->arena, "application/json"));
   return true;
 }

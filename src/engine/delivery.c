@@ -230,21 +230,12 @@ static OndStart io_start(void *arg, OndRequest *request, int *bad) {
 
 /* --- taking an answer ------------------------------------------------------------------------------------- */
 
-/* RateLimit-Remaining: 0 with a reset says: wait; with a ceiling. */
+/* Nothing left with a time of reset says: wait; with a ceiling. */
 static void heed_rate_headers(Context *c, const OndHttpResponse *response) {
-  static const char *const names[][2] = {{"RateLimit-Remaining", "RateLimit-Reset"}, {"X-RateLimit-Remaining", "X-RateLimit-Reset"}};
+  int64 us = ond_connector_rate_pause(c->input->spec->connector, response, (int64)time(NULL));
 
-  for (int i = 0; i < (int)lengthof(names); i++) {
-    OndBytes remaining = ond_http_response_header(response, names[i][0]);
-    OndBytes reset = ond_http_response_header(response, names[i][1]);
-    int64 wait_us;
-
-    if (remaining.n != 1 || remaining.p[0] != '0' || reset.n == 0)
-      continue;
-    wait_us = ond_rate_reset_us(reset.p, reset.n, (int64)time(NULL));
-    if (wait_us > 0)
-      c->input->host->budget_pause(ond_clock_us() + Min(wait_us, PAUSE_MAX_US));
-  }
+  if (us > 0)
+    c->input->host->budget_pause(ond_clock_us() + Min(us, PAUSE_MAX_US));
 }
 
 static void take_row(Context *c, OndTask *task, const OndRowResult *from) {

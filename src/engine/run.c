@@ -28,6 +28,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "catalog/connector.h"
 #include "catalog/edit.h"
 #include "catalog/secrets.h"
 #include "catalog/session.h"
@@ -148,9 +149,21 @@ static void free_auth(void *arg) {
   ond_auth_free(arg);
 }
 
+/* Where requests go: the base URL is the destination's own or its connector's. */
+static char *base_host(const OndDestination *destination) {
+  OndConnector *connector = ond_destination_compile(destination, NULL);
+  OndError err;
+  OndUrl url;
+  bool ok = ond_url_parse(ond_connector_base_url(connector), &url, &err);
+
+  ond_connector_free(connector);
+  if (!ok)
+    ond_raise(&err);
+  return pstrdup(url.host);
+}
+
 static void resolve_auth(Run *run) {
   OndError err = {0};
-  OndUrl url;
   const char *auth = run->destination->auth;
   MemoryContextCallback *callback;
 
@@ -161,8 +174,7 @@ static void resolve_auth(Run *run) {
   callback->func = free_auth;
   callback->arg = run->auth;
   MemoryContextRegisterResetCallback(run->context, callback);
-  if (!ond_url_parse(run->destination->base_url, &url, &err) ||
-      !ond_secrets_resolve(run->auth, run->destination->owner, url.host, &err))
+  if (!ond_secrets_resolve(run->auth, run->destination->owner, base_host(run->destination), &err))
     ond_raise(&err);
 }
 

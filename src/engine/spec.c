@@ -5,6 +5,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_type.h"
 #include "parser/parser.h"
@@ -14,6 +15,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "catalog/connector.h"
 #include "catalog/session.h"
 #include "engine/change_row.h"
 #include "engine/encode.h"
@@ -275,19 +277,75 @@ static void order_fields(OndSpec *spec) {
 
 /* --- the connector ---------------------------------------------------------------------------------------- */
 
+static char *from_utf8(const char *text) {
+  return pg_any_to_server(text, (int)strlen(text), PG_UTF8);
+}
+
+/* Whether the mapping fills the field, or a part of it: "address.city" of "address". */
+static bool is_mapped(const OndSpec *spec, const char *field) {
+  size_t n = strlen(field);
+
+  for (int i = 0; i < ond_mapping_count(spec->mapping); i++) {
+    const char *target = ond_mapping_field(spec->mapping, i)->target;
+
+    if (strncmp(target, field, n) == 0 && (target[n] == '\0' || target[n] == '.' || target[n] == '['))
+      return true;
+  }
+  return false;
+}
+
+/* What a record cannot be made without. */
+static void check_required(const OndSpec *spec) {
+  StringInfoData missing, all;
+  const char *name;
+
+  if (spec->sync->mode == OND_MODE_UPDATE)
+    return;
+  initStringInfo(&missing);
+  initStringInfo(&all);
+  for (int i = 0; (name = ond_connector_required(spec->connector, i)) != NULL; i++) {
+    char *field = from_utf8(name);
+
+    appendStringInfo(&all, "%s%s", i > 0 ? ", " : "", field);
+    if (!is_mapped(spec, field))
+      appendStringInfo(&missing, "%s%s", missing.len > 0 ? ", " : "", field);
+  }
+  if (missing.len > 0)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the mapping does not fill a field that the destination requires: %s", missing.data),
+                    errdetail("Object \"%s\" requires %s.", spec->sync->object == NULL ? "" : spec->sync->object, all.data),
+                    errhint("Add it to the mapping, or to the model under that name.")));
+}
+
+/* The field by which the API knows a record must not be filled from something else than what the sync knows it by. */
+static void check_key_field(const OndSpec *spec) {
+  const char *name = ond_connector_key_field(spec->connector);
+  char *field = name == NULL ? NULL : from_utf8(name);
+
+  for (int i = 0; field != NULL && i < ond_mapping_count(spec->mapping); i++) {
+    const OndField *f = ond_mapping_field(spec->mapping, i);
+
+    if (strcmp(f->target, field) == 0 && f->kind == OND_SOURCE_COLUMN && strcmp(f->text, spec->sync->keys[0]) != 0)
+      ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                      errmsg("the destination identifies a record by its field \"%s\", which is not the key of the sync", field),
+                      errdetail("The mapping fills it from column \"%s\", but the key is \"%s\".", f->text, spec->sync->keys[0]),
+                      errhint("Use key => '{%s}'.", quote_identifier(f->text))));
+  }
+}
+
 static void compile_connector(OndSpec *spec, const OndDestination *destination) {
   OndError err = {0};
   const char *name;
 
-  spec->connector = ond_connector_parse(destination->connector, destination->base_url, destination->options, strlen(destination->options), &err);
-  if (spec->connector == NULL ||
-      !ond_connector_bind(spec->connector, spec->sync->object, spec->sync->mode, spec->sync->n_keys, (const char *const *)spec->sync->keys, &err))
+  spec->connector = ond_destination_compile(destination, spec->sync);
+  if (!ond_connector_bind_sync(spec->connector, spec->sync, &err))
     ond_raise(&err);
+  check_required(spec);
+  check_key_field(spec);
   while (ond_connector_column(spec->connector, spec->n_template_columns) != NULL)
     spec->n_template_columns++;
   spec->template_value = palloc(sizeof(int) * Max(spec->n_template_columns, 1));
   for (int i = 0; (name = ond_connector_column(spec->connector, i)) != NULL; i++)
-    spec->template_value[i] = column_value(spec, name, psprintf("the templates of destination \"%s\"", destination->name));
+    spec->template_value[i] = column_value(spec, from_utf8(name), psprintf("the templates of destination \"%s\"", destination->name));
 }
 
 /* --- the cursor ------------------------------------------------------------------------------------------- */

@@ -113,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   OndRow rows[ROWS];
   const OndRow *list[ROWS];
   OndError err = {0};
-  OndConnector *c = ond_connector_parse("http", BASE, (const char *)data, size, &err);
+  OndConnector *c = ond_connector_parse(&(OndConnectorSource){.connector = "http", .base_url = BASE, .options = {(const char *)data, size}}, &err);
   int n_columns = 0;
 
   if (!c) {
@@ -135,8 +135,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     list[i] = &rows[i];
   }
   for (int n_keys = 1; n_keys <= 2 && n_columns < 256; n_keys++) {
-    if (ond_connector_bind(c, NULL, OND_MODE_UPSERT, n_keys, KEYS, &err) ||
-        ond_connector_bind(c, NULL, OND_MODE_MIRROR, n_keys, KEYS, &err)) {
+    if (ond_connector_bind(c, OND_MODE_UPSERT, n_keys, KEYS, &err) ||
+        ond_connector_bind(c, OND_MODE_MIRROR, n_keys, KEYS, &err)) {
       render(c, OND_OP_CREATE, list);
       render(c, OND_OP_UPDATE, list);
       render(c, OND_OP_DELETE, list);

@@ -203,8 +203,9 @@ static OndConnector *connector(size_t which) {
   OndError err = {0};
 
   if (!made[which]) {
-    made[which] = ond_connector_parse("http", BASE, DESCRIPTIONS[which].options, strlen(DESCRIPTIONS[which].options), &err);
-    if (!made[which] || !ond_connector_bind(made[which], NULL, OND_MODE_UPSERT, 1, KEYS, &err)) {
+    made[which] = ond_connector_parse(&(OndConnectorSource){.connector = "http", .base_url = BASE,
+                                                             .options = {DESCRIPTIONS[which].options, strlen(DESCRIPTIONS[which].options)}}, &err);
+    if (!made[which] || !ond_connector_bind(made[which], OND_MODE_UPSERT, 1, KEYS, &err)) {
       fprintf(stderr, "%s %s\n", err.message, err.pointer);
       abort();
     }

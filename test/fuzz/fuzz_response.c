@@ -86,8 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int n;
 
   if (!connectors[which]) {
-    connectors[which] = ond_connector_parse("http", "https://h", OPTIONS[which], strlen(OPTIONS[which]), &err);
-    must(connectors[which] && ond_connector_bind(connectors[which], NULL, OND_MODE_UPSERT, 1, KEYS, &err));
+    connectors[which] = ond_connector_parse(&(OndConnectorSource){.connector = "http", .base_url = "https://h", .options = {OPTIONS[which], strlen(OPTIONS[which])}}, &err);
+    must(connectors[which] && ond_connector_bind(connectors[which], OND_MODE_UPSERT, 1, KEYS, &err));
   }
   for (int i = 0; i < ROWS; i++) {
     rows[i] = (OndRow){.op = OND_OP_CREATE, .fields = OND_BYTES_LIT("{}"), .n_keys = 1, .keys = &VALUES[i], .idempotency_key = "k"};

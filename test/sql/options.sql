@@ -38,6 +38,7 @@ SELECT o, pg_temp.try(o::jsonb) FROM unnest(ARRAY[
   '{"cursor_column": "updated_at"}', '{"cursor_column": ""}', '{"cursor_column": 1}', '{"cursor_column": "missing"}',
   '{"cursor_overlap": "5 minutes"}', '{"cursor_overlap": "a while"}', '{"cursor_overlap": true}', '{"full_every": "1 day"}', '{"full_every": "0"}',
   '{"statement_timeout": "5 minutes"}', '{"statement_timeout": 1000}', '{"statement_timeout": "5min"}', '{"statement_timeout": 0}', '{"statement_timeout": -1}',
+  '{"variables": {}}', '{"variables": {"list": "x"}}', '{"variables": {"list": ["x"]}}', '{"variables": {"list": {"a": 1}}}', '{"variables": ["x"]}', '{"variables": "x"}',
   '{"run_timeout": "2 hours"}', '{"run_timeout": "100 days"}', '{"run_timeout": null}']) AS o;
 
 -- what stands now: the last good value of each
@@ -48,7 +49,7 @@ SELECT pg_temp.try('{"cursor_column": null}');
 SELECT pg_temp.try('{"cursor_column": null, "cursor_overlap": null, "full_every": null}');
 SELECT pg_temp.try('{"cursor_overlap": "5 minutes"}');
 SELECT pg_temp.try('{"batch_size": null, "concurrency": null, "rate_limit": null, "on_leave": null, "on_unknown": null, "in_doubt_wait": null,
-                     "max_attempts": null, "error_after": null, "statement_timeout": null, "run_timeout": null}');
+                     "max_attempts": null, "error_after": null, "variables": null, "statement_timeout": null, "run_timeout": null}');
 SELECT options FROM ondatra.syncs WHERE name = 's';
 
 -- mode mirror deletes what leaves, and says when it never can

@@ -44,11 +44,18 @@ static inline OndBytes case_bytes(const char *text) {
   return text ? (OndBytes){text, strlen(text)} : OND_BYTES_NONE;
 }
 
+/* The http connector of these options. */
+static inline OndConnector *case_http(const char *base_url, const char *options, OndError *err) {
+  OndConnectorSource source = {.connector = "http", .base_url = base_url, .options = case_bytes(options)};
+
+  return ond_connector_parse(&source, err);
+}
+
 static inline bool case_parse(Case *t, const char *options) {
   const char *json = case_json(t, options);
 
   memset(&t->err, 0, sizeof(t->err));
-  t->c = ond_connector_parse("http", CASE_URL, json, strlen(json), &t->err);
+  t->c = case_http(CASE_URL, json, &t->err);
   return t->c != NULL;
 }
 
@@ -67,7 +74,7 @@ static inline bool case_open(Case *t, const char *options, OndOp op) {
     mode = OND_MODE_UPDATE; /* only the delete is of interest */
     t->o = ond_connector_operation(t->c, op);
   }
-  if (t->o == NULL && !ond_connector_bind(t->c, NULL, mode, 1, KEYS, &t->err)) {
+  if (t->o == NULL && !ond_connector_bind(t->c, mode, 1, KEYS, &t->err)) {
     unit_note("bind: %s", t->err.message);
     return false;
   }

@@ -38,16 +38,16 @@ static void parses(const char *options) {
 TEST(connector_and_base_url_are_checked) {
   OndError err = {0};
 
-  CHECK(!ond_connector_parse("hubspot", CASE_URL, "{}", 2, &err));
+  CHECK(!ond_connector_parse(&(OndConnectorSource){.connector = "hubspot", .base_url = CASE_URL}, &err));
   CHECK_STR(err.message, "connector \"hubspot\" does not exist");
   CHECK_STR(err.sqlstate, "42704");
-  CHECK(!ond_connector_parse("http", NULL, "{}", 2, &err));
+  CHECK(!case_http(NULL, "{}", &err));
   CHECK(strstr(err.hint, "base_url") != NULL);
-  CHECK(!ond_connector_parse("http", "ftp://x", "{}", 2, &err));
-  CHECK(!ond_connector_parse("http", "https://user:secret@x/", "{}", 2, &err));
-  CHECK(!ond_connector_parse("http", CASE_URL, "{", 1, &err));
+  CHECK(!case_http("ftp://x", "{}", &err));
+  CHECK(!case_http("https://user:secret@x/", "{}", &err));
+  CHECK(!case_http(CASE_URL, "{", &err));
   CHECK_STR(err.message, "the destination's options text is not JSON");
-  CHECK(!ond_connector_parse("http", CASE_URL, "[]", 2, &err));
+  CHECK(!case_http(CASE_URL, "[]", &err));
 }
 
 TEST(defaults_of_a_destination) {
@@ -299,7 +299,7 @@ TEST(columns_are_collected_once) {
       "{\"object\": {\"upsert\": {\"method\": \"PUT\", \"body\": {\"a\": \"{{email}}\", \"b\": \"{{ name | lower }} {{email}}\","
       " \"c\": \"{{\\\"key\\\"}}\", \"d\": \"{{key}}{{remote_id}}{{remote.x}}{{run_id}}\"}}}}";
   OndError err;
-  OndConnector *c = ond_connector_parse("http", CASE_URL, OPTIONS, strlen(OPTIONS), &err);
+  OndConnector *c = case_http(CASE_URL, OPTIONS, &err);
 
   REQUIRE(c);
   CHECK_STR(ond_connector_column(c, 0), "email");
@@ -312,7 +312,7 @@ TEST(columns_are_collected_once) {
 
 /* ---- bind ---- */
 
-static const char *bound(const char *options, const char *object, OndMode mode, int n_keys) {
+static const char *bound(const char *options, OndMode mode, int n_keys) {
   static const char *const KEYS[] = {"tenant", "id"};
   static Case t;
 
@@ -320,7 +320,7 @@ static const char *bound(const char *options, const char *object, OndMode mode, 
   if (!case_parse(&t, options)) {
     return t.err.message;
   }
-  if (ond_connector_bind(t.c, object, mode, n_keys, n_keys == 1 ? KEYS + 1 : KEYS, &t.err)) {
+  if (ond_connector_bind(t.c, mode, n_keys, n_keys == 1 ? KEYS + 1 : KEYS, &t.err)) {
     t.err.message[0] = '\0';
   } else {
     CHECK(t.err.hint[0] != '\0');
@@ -335,19 +335,18 @@ TEST(bind_checks_the_mode) {
   static const char BOTH[] = "{'object': {'create': {'method': 'POST'}, 'update': {'method': 'PATCH'}}}";
   static const char ALL[] = "{'object': {'upsert': {'method': 'POST'}, 'delete': {'method': 'DELETE', 'path': '/{{key}}'}}}";
 
-  CHECK_STR(bound("{}", NULL, OND_MODE_UPSERT, 1), "");
-  CHECK_STR(bound("{}", "", OND_MODE_APPEND, 1), "");
-  CHECK(strstr(bound("{}", "contacts", OND_MODE_UPSERT, 1), "no object \"contacts\""));
-  CHECK(strstr(bound("{}", NULL, OND_MODE_MIRROR, 1), "mode \"mirror\" is not possible"));
-  CHECK_STR(bound(ALL, NULL, OND_MODE_MIRROR, 1), "");
-  CHECK_STR(bound(CREATE, NULL, OND_MODE_INSERT, 1), "");
-  CHECK_STR(bound(CREATE, NULL, OND_MODE_APPEND, 1), "");
-  CHECK(strstr(bound(CREATE, NULL, OND_MODE_UPSERT, 1), "mode \"upsert\""));
-  CHECK(strstr(bound(CREATE, NULL, OND_MODE_UPDATE, 1), "mode \"update\""));
-  CHECK_STR(bound(UPDATE, NULL, OND_MODE_UPDATE, 1), "");
-  CHECK(strstr(bound(UPDATE, NULL, OND_MODE_INSERT, 1), "mode \"insert\""));
-  CHECK_STR(bound(BOTH, NULL, OND_MODE_UPSERT, 1), "");
-  CHECK_STR(bound(BOTH, NULL, OND_MODE_REPLACE, 1), "");
+  CHECK_STR(bound("{}", OND_MODE_UPSERT, 1), "");
+  CHECK_STR(bound("{}", OND_MODE_APPEND, 1), "");
+  CHECK(strstr(bound("{}", OND_MODE_MIRROR, 1), "mode \"mirror\" is not possible"));
+  CHECK_STR(bound(ALL, OND_MODE_MIRROR, 1), "");
+  CHECK_STR(bound(CREATE, OND_MODE_INSERT, 1), "");
+  CHECK_STR(bound(CREATE, OND_MODE_APPEND, 1), "");
+  CHECK(strstr(bound(CREATE, OND_MODE_UPSERT, 1), "mode \"upsert\""));
+  CHECK(strstr(bound(CREATE, OND_MODE_UPDATE, 1), "mode \"update\""));
+  CHECK_STR(bound(UPDATE, OND_MODE_UPDATE, 1), "");
+  CHECK(strstr(bound(UPDATE, OND_MODE_INSERT, 1), "mode \"insert\""));
+  CHECK_STR(bound(BOTH, OND_MODE_UPSERT, 1), "");
+  CHECK_STR(bound(BOTH, OND_MODE_REPLACE, 1), "");
 }
 
 TEST(bind_resolves_keys) {
@@ -357,17 +356,17 @@ TEST(bind_resolves_keys) {
       "{'object': {'upsert': {'method': 'PUT', 'result': {'rows': '', 'match': {'key': {'tenant': '/t', 'id': '/i'}}}}}}";
   static const char LEFT[] = "{'object': {'upsert': {'method': 'PUT'}, 'delete': {'method': 'DELETE', 'path': '/{{key}}'}}}";
 
-  CHECK_STR(bound(PLAIN, NULL, OND_MODE_UPSERT, 1), "");
-  CHECK_STR(bound(PLAIN, NULL, OND_MODE_UPSERT, 2), "operation \"upsert\" names {{key}}, but the key has 2 columns");
-  CHECK_STR(bound(DOTTED, NULL, OND_MODE_UPSERT, 2), "");
-  CHECK_STR(bound(DOTTED, NULL, OND_MODE_UPSERT, 1), "operation \"upsert\" names {{key.tenant}}, but the key has no such column");
-  CHECK_STR(bound(MATCH, NULL, OND_MODE_UPSERT, 2), "");
-  CHECK(strstr(bound(MATCH, NULL, OND_MODE_UPSERT, 1), "no such column"));
+  CHECK_STR(bound(PLAIN, OND_MODE_UPSERT, 1), "");
+  CHECK_STR(bound(PLAIN, OND_MODE_UPSERT, 2), "operation \"upsert\" names {{key}}, but the key has 2 columns");
+  CHECK_STR(bound(DOTTED, OND_MODE_UPSERT, 2), "");
+  CHECK_STR(bound(DOTTED, OND_MODE_UPSERT, 1), "operation \"upsert\" names {{key.tenant}}, but the key has no such column");
+  CHECK_STR(bound(MATCH, OND_MODE_UPSERT, 2), "");
+  CHECK(strstr(bound(MATCH, OND_MODE_UPSERT, 1), "no such column"));
   CHECK(strstr(
-      bound("{'object': {'upsert': {'method': 'PUT', 'result': {'rows': '', 'match': {'key': {'id': '/i'}}}}}}", NULL, OND_MODE_UPSERT, 2),
+      bound("{'object': {'upsert': {'method': 'PUT', 'result': {'rows': '', 'match': {'key': {'id': '/i'}}}}}}", OND_MODE_UPSERT, 2),
       "the key has 2"));
-  CHECK_STR(bound(LEFT, NULL, OND_MODE_UPSERT, 2), "");
-  CHECK(strstr(bound(LEFT, NULL, OND_MODE_MIRROR, 2), "operation \"delete\""));
+  CHECK_STR(bound(LEFT, OND_MODE_UPSERT, 2), "");
+  CHECK(strstr(bound(LEFT, OND_MODE_MIRROR, 2), "operation \"delete\""));
 }
 
 TEST(bind_points_at_the_place) {
@@ -375,10 +374,10 @@ TEST(bind_points_at_the_place) {
   Case t = {0};
 
   REQUIRE(case_parse(&t, "{'object': {'upsert': {'method': 'PUT', 'body': {'x': ['{{key}}']}}}}"));
-  CHECK(!ond_connector_bind(t.c, NULL, OND_MODE_UPSERT, 2, KEYS, &t.err));
+  CHECK(!ond_connector_bind(t.c, OND_MODE_UPSERT, 2, KEYS, &t.err));
   CHECK_STR(t.err.pointer, "/object/upsert/body/x/0");
   CHECK_STR(t.err.hint, "The sync's key is {{key.a}}, {{key.b}}.");
   /* Bound again with a key that fits. */
-  CHECK(ond_connector_bind(t.c, NULL, OND_MODE_UPSERT, 1, KEYS, &t.err));
+  CHECK(ond_connector_bind(t.c, OND_MODE_UPSERT, 1, KEYS, &t.err));
   ond_connector_free(t.c);
 }

@@ -236,7 +236,7 @@ TEST(composite_keys_match_by_column) {
   memset(&t, 0, sizeof(t));
   REQUIRE(case_parse(&t, BATCH(", 'result': {'rows': '', 'match': {'key': {'id': '/id', 'tenant': '/t/name'}}, 'errors': {'rows': '/none', "
                                "'key': {'id': '/id', 'tenant': '/t'}}}")));
-  REQUIRE(ond_connector_bind(t.c, NULL, OND_MODE_UPSERT, 2, KEYS, &t.err));
+  REQUIRE(ond_connector_bind(t.c, OND_MODE_UPSERT, 2, KEYS, &t.err));
   t.o = ond_connector_operation(t.c, OND_OP_CREATE);
   t.arena = ond_arena_create();
   for (int i = 0; i < 3; i++) {

@@ -69,7 +69,7 @@ static const char *base_url(const char *base, const char *path) {
   int bad;
 
   snprintf(options, sizeof(options), "{\"object\": {\"upsert\": {\"method\": \"POST\", \"path\": \"%s\"}}}", path);
-  c = ond_connector_parse("http", base, options, strlen(options), &err);
+  c = case_http(base, options, &err);
   if (!c) {
     return err.message;
   }
@@ -454,7 +454,7 @@ TEST(composite_keys_are_named_by_column) {
 
   memset(&t, 0, sizeof(t));
   REQUIRE(case_parse(&t, "{'object': {'upsert': {'method': 'PUT', 'path': '/{{key.tenant}}/{{key.id}}', 'body': {'i': '{{key.id}}'}}}}"));
-  REQUIRE(ond_connector_bind(t.c, NULL, OND_MODE_UPSERT, 2, KEYS, &t.err));
+  REQUIRE(ond_connector_bind(t.c, OND_MODE_UPSERT, 2, KEYS, &t.err));
   t.o = ond_connector_operation(t.c, OND_OP_UPDATE);
   case_row(&t, 0, "\"t/1\"", "{}");
   t.keys[0][1] = case_bytes("5");
