@@ -290,7 +290,7 @@ static bool parse_kind(OndMapping *m, OndField *f, const char *name, json_object
     f->kind = OND_SOURCE_CONST;
     f->text = ok ? ond_arena_strndup(m->arena, text.data, text.len) : NULL;
     ond_buf_free(&text);
-    return ok || wrong(err, f->target, "is a constant that is too large, or holds a NUL character");
+    return ok || wrong(err, f->target, "is a constant that is too large");
   }
   if (!json_object_is_type(value, json_type_string) || json_object_get_string_len(value) == 0)
     return wrong(err, f->target, "is not a text");
@@ -368,6 +368,24 @@ static bool parse_list_item(OndMapping *m, OndField *f, json_object *item, int i
   return true;
 }
 
+/* Whether some text of the document has a NUL in it, which no name of a column and no SQL can have. */
+static bool holds_nul(json_object *value) {
+  if (json_object_is_type(value, json_type_string))
+    return strlen(json_object_get_string(value)) != (size_t)json_object_get_string_len(value);
+  if (json_object_is_type(value, json_type_array))
+    for (size_t i = 0; i < json_object_array_length(value); i++)
+      if (holds_nul(json_object_array_get_idx(value, i)))
+        return true;
+  if (json_object_is_type(value, json_type_object)) {
+    json_object_object_foreach(value, name, member) {
+      (void)name;
+      if (holds_nul(member))
+        return true;
+    }
+  }
+  return false;
+}
+
 static bool parse_document(OndMapping *m, json_object *doc, OndError *err) {
   int n = json_object_is_type(doc, json_type_object)  ? json_object_object_length(doc)
           : json_object_is_type(doc, json_type_array) ? (int)json_object_array_length(doc)
@@ -426,7 +444,10 @@ OndMapping *ond_mapping_parse(const char *json, size_t n, OndError *err) {
 
   if (!ok)
     ond_error_set(err, "mapping %s", problem);
-  else
+  else if (holds_nul(doc)) {
+    ond_error_set(err, "mapping has a text with a NUL character");
+    ok = false;
+  } else
     ok = parse_document(m, doc, err);
   json_object_put(doc);
   for (int i = 0; ok && i < m->n; i++)

@@ -26,10 +26,13 @@ static bool is_ipv4(const char *host) {
 
 /* libcurl writes out short and odd forms of IPv4 addresses ("0x7f.1"); the policy looks at the address that comes of them. */
 static void check_host(const OndUrl *url, const char *host) {
-  size_t n = strlen(host);
+  struct in6_addr ours;
+  struct in6_addr theirs;
+  char inner[INET6_ADDRSTRLEN] = "";
 
   if (host[0] == '[') {
-    MUST(strlen(url->host) == n - 2 && strncasecmp(url->host, host + 1, n - 2) == 0);
+    snprintf(inner, sizeof(inner), "%.*s", (int)strlen(host) - 2, host + 1);
+    MUST(inet_pton(AF_INET6, url->host, &ours) == 1 && inet_pton(AF_INET6, inner, &theirs) == 1 && memcmp(&ours, &theirs, sizeof(ours)) == 0);
   } else if (!is_ipv4(host)) {
     MUST(strcasecmp(url->host, host) == 0);
   }

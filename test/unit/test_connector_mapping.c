@@ -70,6 +70,8 @@ TEST(mapping_refuses_what_is_none) {
   fails("", "mapping is empty");
   fails("{\"a\": \"b\"}}", "mapping is not JSON");
   fails("{'a': 'b'}", "mapping is not JSON");
+  fails("{\"a\": \"b\\u0000c\"}", "NUL character");
+  fails("{\"a\": {\"const\": [\"\\u0000\"]}}", "NUL character");
   fails("7", "mapping has no fields");
   fails("{}", "mapping has no fields");
   fails("{\"a\": \"x\", \"a.b\": \"y\"}", "collides");
