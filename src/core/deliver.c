@@ -5,10 +5,11 @@
  *
  * Lists (all singly linked, FIFO):
  *   staged    taken from next(), not in a durable window yet
- *   ready     in a durable window, not in a request; behind[route]: likewise, but on their second or later way
- *   waiting   requests between two tries, with not_before; by that time, or, when ordered, by their place in the order
+ *   ready     in a durable window, not in a request; behind[route]: likewise, but on their second or later way (when ordered all in behind[0])
+ *   waiting   requests between two tries, with not_before
  *   (in flight: known to the transport; only their number is kept here)
  *   resolved  tasks with an outcome that is not durable yet
+ * When ordered, behind[0] and waiting are sorted by the tasks' places, and the first of all is the only one that may start.
  *
  * The window is as large as what can be sent in some hundred milliseconds: whoever crashes leaves little in doubt that was never sent.
  * It doubles when it was used up fast and halves when slow. What is taken from next() and not committed yet is held in memory: by bytes
@@ -44,6 +45,7 @@ typedef struct Delivery {
   OndRequest *waiting;
   int n_waiting;
   int in_flight;
+  int64_t last_place;
   int64_t held_rows;         /* taken from next() and not committed as resolved */
   size_t held_bytes;
   bool drained;              /* next() had no more */
@@ -60,29 +62,6 @@ typedef struct Delivery {
   bool asked;                /* somebody wants it to end now: do not wait for answers */
 } Delivery;
 
-const char *ond_stop_name(OndStop s) {
-  static const char *const names[] = {"none", "cancelled", "timeout", "breaker", "auth", "refusals", "rate", "commit"};
-
-  return names[s];
-}
-
-void ond_delivery_policy_default(OndDeliveryPolicy *p) {
-  memset(p, 0, sizeof(*p));
-  p->concurrency = 4;
-  ond_retry_policy_default(&p->retry);
-  p->create.batch_rows = p->update.batch_rows = p->delete.batch_rows = p->lookup.batch_rows = 1;
-  p->lookup.bisect = p->lookup.repeat_in_doubt = p->lookup.reads = true;
-  p->breaker_failures = 10;
-  p->breaker_auth = 3;
-  p->breaker_refusals = 100;
-  p->breaker_throttled = 20;
-  p->permit_wait_max_us = 900000000;
-  p->window_rows_max = 20000;
-  p->window_bytes_max = 32 * 1024 * 1024;
-  p->ack_rows = 2000;
-  p->ack_us = 200000;
-}
-
 static const OndDeliveryOp *route_policy(const Delivery *d, OndRoute route) {
   switch (route) {
     case OND_ROUTE_DELETE: return &d->policy->delete;
@@ -92,7 +71,6 @@ static const OndDeliveryOp *route_policy(const Delivery *d, OndRoute route) {
   }
   return &d->policy->create;
 }
-
 
 /* --- lists ------------------------------------------------------------------------------------------------ */
 
@@ -161,12 +139,11 @@ static void request_free(OndRequest *r) {
   ond_free(r);
 }
 
-/* When ordered, what was under way is older than all that waits: it goes to the front, and nothing passes it. */
 static void request_wait(Delivery *d, OndRequest *r, int64_t not_before) {
   OndRequest **at = &d->waiting;
 
   r->not_before = not_before;
-  while (!d->policy->ordered && *at != NULL && (*at)->not_before <= not_before)
+  while (*at != NULL && (d->policy->ordered ? (*at)->tasks[0]->place < r->tasks[0]->place : (*at)->not_before <= not_before))
     at = &(*at)->next;
   r->next = *at;
   *at = r;
@@ -203,9 +180,8 @@ static void request_halve(Delivery *d, OndRequest *r, int attempt) {
   a->attempt = b->attempt = attempt;
   a->last_answer = b->last_answer = r->last_answer;
   request_free(r);
-  /* requests of one time leave in the order they came; when ordered, the last that comes is the first that leaves */
-  request_wait(d, d->policy->ordered ? b : a, now);
-  request_wait(d, d->policy->ordered ? a : b, now);
+  request_wait(d, a, now);
+  request_wait(d, b, now);
 }
 
 /* Takes tasks[bad] out of the request; false when none is left (the request is freed then). */
@@ -280,9 +256,19 @@ static void note_row_doubt(OndTask *task) {
 
 /* Goes on by another way, behind others that do. */
 static void go_behind(Delivery *d, OndTask *task) {
+  TaskList *list = &d->behind[d->policy->ordered ? 0 : task->route];
+  TaskList later = {0};
+
   task->again = false;
-  push(&d->behind[task->route], task);
   d->n_behind++;
+  if (d->policy->ordered) {
+    later = *list;
+    memset(list, 0, sizeof(*list));
+    while (later.head != NULL && later.head->place < task->place)
+      push(list, pop(&later));
+  }
+  push(list, task);
+  append_all(list, &later);
 }
 
 static int64_t next_try_at(Delivery *d, const OndRequest *r, const OndReply *reply) {
@@ -422,6 +408,7 @@ static void refill(Delivery *d) {
       d->drained = true;
       return;
     }
+    task->place = ++d->last_place;
     d->held_rows++;
     d->held_bytes += task->bytes;
     push(&d->staged, task);
@@ -500,7 +487,7 @@ static OndRequest *batch_from(TaskList *list, const OndDeliveryOp *op) {
   return r;
 }
 
-/* Requests of the route that have begun and not ended. */
+/* Whether one more request of the route may begin. */
 static bool route_is_open(const Delivery *d, OndRoute route) {
   const OndDeliveryOp *op = route_policy(d, route);
   int n = d->flying[route];
@@ -508,18 +495,32 @@ static bool route_is_open(const Delivery *d, OndRoute route) {
   if (op->open_max <= 0)
     return true;
   for (const OndRequest *r = d->waiting; r != NULL; r = r->next)
-    n += r->route == route && (r->step > 0 || r->attempt > 0);
+    n += r->route == route && r->open;
   return n < op->open_max;
 }
 
 /* The list of a second way that is worth a request: a full one, or no more can come to it now. */
 static TaskList *list_behind(Delivery *d) {
-  if (d->n_behind == 0)
+  if (d->n_behind == 0 || (d->policy->ordered && d->waiting != NULL && d->waiting->tasks[0]->place < d->behind[0].head->place))
     return NULL;
-  for (int i = 0; i < OND_ROUTES; i++)
-    if (d->behind[i].n > 0 && (d->in_flight == 0 || d->behind[i].n >= route_policy(d, (OndRoute)i)->batch_rows) && route_is_open(d, (OndRoute)i))
+  for (int i = 0; i < OND_ROUTES; i++) {
+    const OndTask *head = d->behind[i].head;
+
+    if (head != NULL && (d->in_flight == 0 || d->behind[i].n >= route_policy(d, head->route)->batch_rows) && route_is_open(d, head->route))
       return &d->behind[i];
+  }
   return NULL;
+}
+
+/* Where the first waiting request hangs that may start then, or NULL. One that goes on always may; one that begins needs room. */
+static OndRequest **waiting_to_start(Delivery *d, int64_t then) {
+  OndRequest **at = &d->waiting;
+
+  if (d->policy->ordered && *at != NULL && d->n_behind > 0 && d->behind[0].head->place < (*at)->tasks[0]->place)
+    return NULL;
+  while (*at != NULL && (*at)->not_before <= then && !(*at)->open && !route_is_open(d, (*at)->route) && !d->policy->ordered)
+    at = &(*at)->next;
+  return *at != NULL && (*at)->not_before <= then ? at : NULL;
 }
 
 /* A batch that could be fuller waits for the next window unless there is none to come. */
@@ -544,12 +545,13 @@ static TaskList *list_to_start(Delivery *d) {
 
 /* The next request that may start now, or NULL. Retries first: they are older. */
 static OndRequest *next_request(Delivery *d, int64_t now) {
+  OndRequest **waiting = waiting_to_start(d, now);
   TaskList *list;
   OndRequest *r;
 
-  if (d->waiting != NULL && d->waiting->not_before <= now) {
-    r = d->waiting;
-    d->waiting = r->next;
+  if (waiting != NULL) {
+    r = *waiting;
+    *waiting = r->next;
     r->next = NULL;
     d->n_waiting--;
     return r;
@@ -571,6 +573,7 @@ static void note_start(Delivery *d, OndRequest *r) {
   int64_t wall = d->io->wall(d->io->arg);
 
   r->attempt++;
+  r->open = true;
   d->in_flight++;
   d->flying[r->route]++;
   d->stats->in_flight = d->in_flight;
@@ -719,13 +722,14 @@ static int64_t earlier(int64_t a, int64_t b) {
 }
 
 /* Until something of ours is due: a try, a permit, an ack. Answers end the wait by themselves. */
-static int64_t poll_time(const Delivery *d) {
+static int64_t poll_time(Delivery *d) {
   int64_t now = d->io->clock(d->io->arg);
   int64_t due = now + POLL_MAX_US;
+  OndRequest **waiting = waiting_to_start(d, INT64_MAX);
 
   if (has_slot(d)) {
-    if (d->waiting != NULL)
-      due = earlier(due, d->waiting->not_before > d->permit_at ? d->waiting->not_before : d->permit_at);
+    if (waiting != NULL)
+      due = earlier(due, (*waiting)->not_before > d->permit_at ? (*waiting)->not_before : d->permit_at);
     if (d->permit_at > now)
       due = earlier(due, d->permit_at);
   }

@@ -51,6 +51,7 @@ typedef struct OndTask {
   int http_status;           /* of the last answer */
   int window_no;             /* the send window that has it, from 1 */
   /* delivery's own */
+  int64_t place;             /* in the order of next() */
   struct OndTask *next;
 } OndTask;
 
@@ -61,6 +62,7 @@ typedef struct OndRequest {
   OndTask **tasks;
   int attempt;               /* tries of this step begun */
   int step;                  /* answers CONTINUE so far */
+  bool open;                 /* has started, and has not ended */
   int64_t not_before;        /* monotonic microseconds */
   OndAnswer last_answer;
   void *wire;                /* the engine's, from start() to the answer */
@@ -114,7 +116,7 @@ typedef struct OndDeliveryOp {
 
 typedef struct OndDeliveryPolicy {
   int concurrency;           /* requests in flight, >= 1 */
-  bool ordered;              /* one at a time (whatever concurrency says), and a failed try is not passed by others */
+  bool ordered;              /* one at a time (whatever concurrency says), and nothing starts before what came earlier has ended */
   OndRetryPolicy retry;
   OndDeliveryOp create, update, delete, lookup;
   int breaker_failures;      /* consecutive transport, 5xx or no-answer failures; default 10 */

@@ -16,6 +16,7 @@
 #define POLLS_MAX    200000
 #define WALL_OFFSET  (1767225600 * SIM_S)
 #define HELD_WINDOWS 4
+#define UNRESOLVED   ((OndOutcome)-1)
 
 static void __attribute__((noreturn, format(printf, 2, 3))) broken(Sim *sim, const char *fmt, ...) {
   va_list args;
@@ -49,10 +50,15 @@ static bool chance(unsigned long long *random, int thousandths) {
   return pick(random, 0, 999) < thousandths;
 }
 
-static const OndDeliveryOp *policy_of(const Sim *sim, OndOp op) {
+static const OndDeliveryOp *policy_of(const Sim *sim, OndRoute route) {
   const OndDeliveryPolicy *p = &sim->config->policy;
 
-  return op == OND_OP_DELETE ? &p->delete : op == OND_OP_UPDATE ? &p->update : &p->create;
+  return route == OND_ROUTE_DELETE ? &p->delete : route == OND_ROUTE_UPDATE ? &p->update : route == OND_ROUTE_LOOKUP ? &p->lookup : &p->create;
+}
+
+/* A lookup changes nothing. */
+static bool reads(const SimRow *row) {
+  return row->route == OND_ROUTE_LOOKUP;
 }
 
 static int64_t at_most(int64_t a, int64_t b) {
@@ -77,7 +83,8 @@ static OndTask *io_next(void *arg) {
   row->place = SIM_TAKEN;
   row->task = calloc(1, sizeof(OndTask));
   row->task->op = row->op;
-  row->task->route = row->op == OND_OP_DELETE ? OND_ROUTE_DELETE : row->op == OND_OP_UPDATE ? OND_ROUTE_UPDATE : OND_ROUTE_CREATE;
+  row->task->route = row->route;
+  row->task->outcome = UNRESOLVED;
   row->task->bytes = row->bytes;
   row->task->row = row;
   sim->held_rows++;
@@ -88,7 +95,7 @@ static OndTask *io_next(void *arg) {
 /* What may be said of a row, by what the world knows of it. */
 static void check_outcome(Sim *sim, const SimRow *row) {
   const OndTask *t = row->task;
-  const OndDeliveryOp *op = policy_of(sim, row->op);
+  const OndDeliveryOp *op = policy_of(sim, row->route);
   bool read = row->answered && row->last == OND_ANSWER_READ;
 
   EXPECT_ROW(row, (t->outcome == OND_OUT_ACCEPTED) == (read && row->by_row == OND_OUT_ACCEPTED));
@@ -182,18 +189,62 @@ static int levels(int n) {
 }
 
 static void check_row_starts(Sim *sim, const SimRow *row) {
-  const OndDeliveryOp *op = policy_of(sim, row->op);
+  const OndDeliveryOp *op = policy_of(sim, row->route);
 
   EXPECT_ROW(row, row->place == SIM_DURABLE);
-  EXPECT_ROW(row, !row->doubt || op->repeat_in_doubt);
+  EXPECT_ROW(row, !row->unanswered || op->repeat_in_doubt);
   EXPECT_ROW(row, !row->answered || row->last != OND_ANSWER_AUTH);
   EXPECT_ROW(row, sim->now >= row->not_before);
   EXPECT_ROW(row, row->tries + row->not_started < sim->config->policy.retry.attempts * (levels(op->batch_rows) + 1));
 }
 
+static bool is_in(const OndRequest *r, const SimRow *row) {
+  for (int i = 0; i < r->n; i++) {
+    if (r->tasks[i]->row == row) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Nothing starts before what came earlier has ended or travels with it. */
+static void check_order(Sim *sim, const OndRequest *r) {
+  const SimRow *first = r->tasks[0]->row;
+
+  for (const SimRow *row = sim->rows; row < sim->rows + sim->n_taken; row++) {
+    bool open = row->task != NULL && row->task->outcome == UNRESOLVED && row < first && !is_in(r, row);
+
+    EXPECT_ROW(row, !open);
+  }
+}
+
+/* No more requests of a route are open than it allows, with all their steps and tries. */
+static void check_open(Sim *sim, const OndRequest *r) {
+  const OndDeliveryOp *op = policy_of(sim, r->route);
+  int n = 1;
+
+  for (int i = 0; i < sim->n_open; i++) {
+    n += sim->open[i] != r && sim->open[i]->route == r->route;
+  }
+  EXPECT(op->open_max == 0 || n <= op->open_max);
+}
+
+static void note_open(Sim *sim, OndRequest *r, bool open) {
+  for (int i = 0; i < sim->n_open; i++) {
+    if (sim->open[i] == r) {
+      sim->open[i] = sim->open[--sim->n_open];
+      break;
+    }
+  }
+  if (open) {
+    EXPECT(sim->n_open < 256);
+    sim->open[sim->n_open++] = r;
+  }
+}
+
 static void check_start(Sim *sim, const OndRequest *r) {
   const OndDeliveryPolicy *policy = &sim->config->policy;
-  const OndDeliveryOp *op = policy_of(sim, r->tasks[0]->op);
+  const OndDeliveryOp *op = policy_of(sim, r->route);
   const SimRow *first = r->tasks[0]->row;
   size_t bytes = 0;
 
@@ -204,10 +255,11 @@ static void check_start(Sim *sim, const OndRequest *r) {
   EXPECT(sim->permits == sim->n_flights + 1);
   EXPECT(sim->now >= sim->paused_until);
   EXPECT(r->n >= 1 && r->n <= op->batch_rows);
+  EXPECT(r->step >= 0 && r->step <= sim->config->job_steps && (r->step == 0 || r->attempt < policy->retry.attempts));
   for (int i = 0; i < r->n; i++) {
     const SimRow *row = r->tasks[i]->row;
 
-    EXPECT_ROW(row, row->op == first->op);
+    EXPECT_ROW(row, row->op == first->op && r->tasks[i]->route == r->route && row->route == r->route && !r->tasks[i]->again);
     check_row_starts(sim, row);
     for (int k = 0; k < i; k++) {
       EXPECT_ROW(row, r->tasks[k] != r->tasks[i]);
@@ -220,16 +272,16 @@ static void check_start(Sim *sim, const OndRequest *r) {
     EXPECT(sim->flights[i].request->tasks[0]->op == first->op);
   }
   for (const SimRow *row = first; row < sim->rows + sim->n_rows; row++) {
-    EXPECT_ROW(row, row->op == first->op || row->tries + row->not_started == 0);
+    EXPECT_ROW(row, row->op == first->op || !row->begun);
   }
   if (policy->ordered) {
-    EXPECT_ROW(first, first - sim->rows >= sim->floor);
-    sim->floor = (int)(first - sim->rows);
+    check_order(sim, r);
   }
+  check_open(sim, r);
 }
 
 static void count_failure(Sim *sim, OndAnswer answer) {
-  if (answer == OND_ANSWER_READ || answer == OND_ANSWER_REFUSED) {
+  if (answer == OND_ANSWER_READ || answer == OND_ANSWER_REFUSED || answer == OND_ANSWER_CONTINUE) {
     sim->failures = sim->auth_failures = 0;
   } else if (answer == OND_ANSWER_AUTH) {
     sim->auth_failures++;
@@ -244,14 +296,18 @@ static void count_failure(Sim *sim, OndAnswer answer) {
 static void tell_rows(OndRequest *r, const OndReply *reply) {
   for (int i = 0; i < r->n; i++) {
     SimRow *row = r->tasks[i]->row;
+    bool read = reply->answer == OND_ANSWER_READ && !row->goes_on;
+    bool silent = reply->answer == OND_ANSWER_IN_DOUBT || (read && row->by_row == OND_OUT_UNKNOWN);
 
     row->answered = true;
-    row->last = reply->answer;
+    row->last = silent && reads(row) ? OND_ANSWER_UNAVAILABLE : reply->answer;
     row->status = reply->http_status;
-    if (reply->answer == OND_ANSWER_IN_DOUBT || (reply->answer == OND_ANSWER_READ && row->by_row == OND_OUT_UNKNOWN)) {
-      row->doubt = true;
-    } else if (reply->answer == OND_ANSWER_REFUSED || (reply->answer == OND_ANSWER_READ && row->by_row != OND_OUT_THROTTLED)) {
-      row->doubt = false;
+    if (silent && !reads(row)) {
+      row->doubt = row->unanswered = true;
+    } else if (reply->answer == OND_ANSWER_CONTINUE && !reads(row)) {
+      row->doubt = r->tasks[i]->in_doubt = true; /* a job was made: what it does nobody knows yet */
+    } else if (reply->answer == OND_ANSWER_REFUSED || (read && row->by_row != OND_OUT_THROTTLED && !silent)) {
+      row->doubt = row->unanswered = false;
     }
   }
 }
@@ -272,17 +328,47 @@ static OndOutcome row_answer(Sim *sim, const SimRow *row) {
   return chance(&sim->random, sim->config->row_unknown) ? OND_OUT_UNKNOWN : OND_OUT_ACCEPTED;
 }
 
+/* Looked up, or found to be there already: the row goes on by another route. */
+static void direct(Sim *sim, SimRow *row) {
+  if (reads(row)) {
+    row->goes_on = row->by_row == OND_OUT_ACCEPTED || row->by_row == OND_OUT_REJECTED;
+    row->to = chance(&sim->random, 500) ? OND_ROUTE_CREATE : OND_ROUTE_UPDATE;
+  } else if (row->route == OND_ROUTE_CREATE && row->by_row == OND_OUT_ACCEPTED && !row->rerouted && chance(&sim->random, sim->config->conflicts)) {
+    row->goes_on = true;
+    row->to = OND_ROUTE_UPDATE;
+  }
+}
+
+static bool goes_to_next_step(Sim *sim, const OndRequest *r) {
+  return r->route != OND_ROUTE_LOOKUP && r->step < sim->config->job_steps && chance(&sim->random, 800);
+}
+
 /* The destination looks at the content. */
 static OndReply judge(Sim *sim, OndRequest *r) {
   bool poison = false;
   bool crash = false;
 
+  if (goes_to_next_step(sim, r)) {
+    OndReply reply = reply_of(OND_ANSWER_CONTINUE, 202);
+
+    reply.retry_after_us = pick(&sim->random, -1, sim->config->step_wait);
+    return reply;
+  }
   for (int i = 0; i < r->n; i++) {
     SimRow *row = r->tasks[i]->row;
 
     poison |= row->kind == SIM_POISON;
     crash |= row->kind == SIM_CRASH;
     row->by_row = row_answer(sim, row);
+    direct(sim, row);
+  }
+  if (r->route == OND_ROUTE_LOOKUP) {
+    return reply_of(OND_ANSWER_READ, 200);
+  }
+  if (crash || (poison && !sim->config->by_row)) {
+    for (int i = 0; i < r->n; i++) {
+      ((SimRow *)r->tasks[i]->row)->goes_on = false;
+    }
   }
   if (crash) {
     return reply_of(OND_ANSWER_IN_DOUBT, 500);
@@ -338,13 +424,18 @@ static void put_in_flight(Sim *sim, OndRequest *r) {
   f->request = r;
   f->tries = r->attempt + 1;
   f->due = sim->now + pick(&sim->random, sim->config->latency_min, sim->config->latency_max);
+  for (int i = 0; i < r->n; i++) {
+    ((SimRow *)r->tasks[i]->row)->goes_on = false;
+  }
   f->reply = sim->n_starts < sim->config->n_steps ? answer_by_step(sim, r) : answer_by_chance(sim, r);
   for (int i = 0; i < r->n; i++) {
     SimRow *row = r->tasks[i]->row;
 
     row->place = SIM_IN_FLIGHT;
+    row->task->outcome = UNRESOLVED;
     row->tries++;
-    row->sent_at = sim->now + WALL_OFFSET;
+    row->begun = true;
+    row->sent_at = reads(row) ? row->sent_at : sim->now + WALL_OFFSET;
   }
   if (sim->n_starts < known) {
     sim->starts[sim->n_starts] = (SimStart){sim->now, (int)((SimRow *)r->tasks[0]->row - sim->rows), r->n};
@@ -375,9 +466,13 @@ static OndStart io_start(void *arg, OndRequest *r, int *bad) {
     count_failure(sim, reply.answer);
     for (int i = 0; i < r->n; i++) {
       ((SimRow *)r->tasks[i]->row)->not_started++;
+      ((SimRow *)r->tasks[i]->row)->begun = true;
     }
+    /* It may be tried again: then it is open from its first try on, though that never went out. */
+    note_open(sim, r, false);
     return OND_START_FAILED;
   }
+  note_open(sim, r, true);
   put_in_flight(sim, r);
   return OND_START_OK;
 }
@@ -394,16 +489,35 @@ static SimFlight *first_due(Sim *sim) {
 }
 
 static void land_row(Sim *sim, SimRow *row, const OndReply *reply) {
-  bool final = reply->answer == OND_ANSWER_READ && row->by_row != OND_OUT_THROTTLED;
+  bool final = reply->answer == OND_ANSWER_READ && !row->goes_on && row->by_row != OND_OUT_THROTTLED;
 
   row->place = final ? SIM_ENDED : SIM_DURABLE;
-  row->task->outcome = row->by_row;
+  if (reply->answer == OND_ANSWER_READ && !row->goes_on) {
+    row->task->outcome = row->by_row;
+  }
+  if (reply->answer == OND_ANSWER_READ && row->goes_on) {
+    row->task->again = true;
+    row->task->route = row->route = row->to;
+    row->rerouted = true;
+    row->answered = row->unanswered = false;
+  }
+  if ((reply->answer == OND_ANSWER_READ && row->goes_on) || reply->answer == OND_ANSWER_CONTINUE) {
+    row->tries = row->not_started = 0;
+  }
+  if (reply->answer == OND_ANSWER_CONTINUE) {
+    row->not_before = sim->now + (reply->retry_after_us > 0 ? reply->retry_after_us : 0);
+  }
   if (reply->answer == OND_ANSWER_THROTTLED && reply->retry_after_us > 0) {
     row->not_before = sim->now + at_most(reply->retry_after_us, sim->config->policy.retry.retry_after_max_us);
   }
   if (final && row->by_row == OND_OUT_ACCEPTED && sim->unacked++ == 0) {
     sim->unacked_since = sim->now;
   }
+}
+
+/* Goes on as the same request: with another step or, surely, with another try. */
+static bool stays_open(const Sim *sim, const OndRequest *r, const OndReply *reply) {
+  return reply->answer == OND_ANSWER_CONTINUE && !sim->asked && r->n > 0;
 }
 
 static OndRequest *io_take(void *arg, OndReply *reply) {
@@ -420,6 +534,7 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
   *flight = sim->flights[--sim->n_flights];
   count_failure(sim, reply->answer);
   tell_rows(r, reply);
+  note_open(sim, r, stays_open(sim, r, reply));
   for (int i = 0; i < r->n; i++) {
     land_row(sim, r->tasks[i]->row, reply);
   }
@@ -575,6 +690,10 @@ static void make_rows(Sim *sim) {
     SimRow *row = &sim->rows[i];
 
     row->op = i < c->deletes ? OND_OP_DELETE : i < c->deletes + c->updates ? OND_OP_UPDATE : OND_OP_CREATE;
+    row->route = row->op == OND_OP_DELETE   ? OND_ROUTE_DELETE
+                 : chance(&sim->random, c->lookups) ? OND_ROUTE_LOOKUP
+                 : row->op == OND_OP_UPDATE ? OND_ROUTE_UPDATE
+                                            : OND_ROUTE_CREATE;
     row->kind = kind_by_chance(sim);
     row->bytes = (size_t)pick(&sim->random, (int64_t)c->bytes_min, (int64_t)c->bytes_max);
   }
@@ -599,7 +718,7 @@ static void check_stop(Sim *sim) {
 /* Without faults of the way every row gets what it deserves. */
 static void check_deserved(Sim *sim, const SimRow *row) {
   const SimConfig *c = sim->config;
-  bool cut = policy_of(sim, row->op)->bisect && (c->may_bisect || c->by_row);
+  bool cut = policy_of(sim, row->route)->bisect && (c->may_bisect || c->by_row);
   bool calm =
       c->no_answer + c->five_hundred + c->throttled + c->unavailable + c->auth + c->start_failed + c->row_throttled + c->row_unknown == 0;
 
@@ -608,7 +727,7 @@ static void check_deserved(Sim *sim, const SimRow *row) {
   }
   if (row->kind == SIM_BAD || (c->wire_bytes > 0 && row->bytes > c->wire_bytes)) {
     EXPECT_ROW(row, row->outcome == OND_OUT_INVALID);
-  } else if (cut && (c->crash == 0 || policy_of(sim, row->op)->repeat_in_doubt)) {
+  } else if (cut && (c->crash == 0 || policy_of(sim, row->route)->repeat_in_doubt)) {
     EXPECT_ROW(row, row->outcome == (row->kind == SIM_POISON  ? OND_OUT_REJECTED
                                      : row->kind == SIM_CRASH ? OND_OUT_UNAVAILABLE
                                                               : OND_OUT_ACCEPTED));
@@ -698,6 +817,7 @@ static void random_op(OndDeliveryOp *op, unsigned long long *random) {
   op->batch_bytes = chance(random, 300) ? (size_t)pick(random, 50, 2000) : 0;
   op->bisect = chance(random, 750);
   op->repeat_in_doubt = chance(random, 750);
+  op->open_max = chance(random, 200) ? (int)pick(random, 1, 3) : 0;
 }
 
 static void random_policy(OndDeliveryPolicy *p, unsigned long long *random) {
@@ -710,6 +830,8 @@ static void random_policy(OndDeliveryPolicy *p, unsigned long long *random) {
   random_op(&p->create, random);
   random_op(&p->update, random);
   random_op(&p->delete, random);
+  random_op(&p->lookup, random);
+  p->lookup.reads = p->lookup.repeat_in_doubt = true;
   p->breaker_failures = chance(random, 500) ? (int)pick(random, 1, 12) : 1000000;
   p->breaker_auth = (int)pick(random, 1, 5);
   p->breaker_refusals = (int)pick(random, 1, 100);
@@ -750,6 +872,10 @@ void sim_config_random(SimConfig *c, unsigned long long *random) {
   if (chance(random, 750)) {
     random_faults(c, random);
   }
+  c->lookups = chance(random, 200) ? (int)pick(random, 1, 1000) : 0;
+  c->conflicts = chance(random, 200) ? (int)pick(random, 1, 500) : 0;
+  c->job_steps = chance(random, 200) ? (int)pick(random, 1, 4) : 0;
+  c->step_wait = pick(random, 0, 500 * SIM_MS);
   c->latency_min = pick(random, 0, 20 * SIM_MS);
   c->latency_max = c->latency_min + pick(random, 0, 300 * SIM_MS);
   c->commit_us = pick(random, 0, 20 * SIM_MS);

@@ -38,11 +38,17 @@ typedef enum SimPlace {
 typedef struct SimRow {
   OndTask *task; /* NULL before next() and after it was recorded */
   OndOp op;
+  OndRoute route;
   SimKind kind;
   size_t bytes;
   SimPlace place;
-  int tries;         /* that went out */
+  int tries;         /* that went out on this route and step */
   int not_started;   /* START_FAILED */
+  bool begun;        /* was in a request that started or failed to */
+  bool rerouted;     /* came from another route */
+  OndRoute to;       /* by_row says nothing: it goes on here */
+  bool goes_on;      /* the answer on its way says so */
+  bool unanswered;   /* a try of this route has no answer, and nothing definite came since */
   bool answered;     /* last is set */
   OndAnswer last;    /* of the last try */
   OndOutcome by_row; /* when last is READ; before: what the answer on its way will say */
@@ -73,6 +79,10 @@ typedef struct SimConfig {
   bool may_bisect;   /* the refusal may be about single rows */
   /* answers in 1/1000 */
   int no_answer, five_hundred, throttled, unavailable, auth, start_failed, row_throttled, row_unknown;
+  int lookups;       /* rows that are looked up first, in 1/1000 */
+  int conflicts;     /* creates that find the record there and go on as updates, likewise */
+  int job_steps;     /* a write goes on with up to so many further steps */
+  int64_t step_wait; /* at most, until the next one is due */
   int64_t latency_min, latency_max, commit_us, next_us, overshoot_us;
   int64_t retry_after_max; /* of what the destination names; 0: it names none */
   int n_limits;
@@ -122,7 +132,8 @@ typedef struct Sim {
   size_t held_bytes;
   int unacked; /* accepted rows that are not recorded */
   int64_t unacked_since;
-  int floor;      /* ordered: the first row of the last request */
+  OndRequest *open[256]; /* begun and not ended */
+  int n_open;
   OndOp op;       /* of the last request */
   OndReply taken; /* the last answer that was taken */
   int taken_tries;
