@@ -63,6 +63,10 @@ CREATE TABLE ondatra.all_syncs (
   cursor_seen   text,                        -- highest value seen by the last complete run ...
   cursor_seen_at timestamptz,                -- ... becomes cursor_value once every transaction open at this time has ended
   full_pass_at  timestamptz,                 -- last complete pass over the whole model
+  sent_model    text,                        -- what the last complete run delivered: model and mapping as they were then,
+  sent_mapping  text,
+  sent_definition text,                      -- and, where the model is a view, its definition
+  state_rows    bigint NOT NULL DEFAULT 0,   -- in the state table after the last complete pass
   created_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
@@ -104,12 +108,25 @@ CREATE TABLE ondatra.all_runs (
   deliver_ms    bigint NOT NULL DEFAULT 0,
   error_code    text,
   error_message text,
-  error_detail  text
+  error_detail  text,
+  guard         text,                        -- which one held the run
+  held_at       timestamptz,
+  approved_by   text,
+  approved_operations text[]                 -- NULL: all
 ) WITH (fillfactor = 50);                    -- counters are updated in place (HOT)
 COMMENT ON TABLE ondatra.all_runs IS 'Runs: one row for each execution of a sync. People see the view ondatra.sync_runs.';
 CREATE INDEX all_runs_sync ON ondatra.all_runs (sync_id, run_id);
 CREATE INDEX all_runs_open ON ondatra.all_runs (sync_id) WHERE finished_at IS NULL;
 CREATE INDEX all_runs_finished ON ondatra.all_runs (finished_at);
+
+CREATE TABLE ondatra.held_changes (
+  run_id        bigint NOT NULL,
+  part          int NOT NULL,
+  digests       bytea NOT NULL,              -- engine/held.c: 8 bytes for each change that a held run would have sent
+  PRIMARY KEY (run_id, part)
+);
+ALTER TABLE ondatra.held_changes ALTER COLUMN digests SET STORAGE EXTERNAL;  -- hashes do not compress
+COMMENT ON TABLE ondatra.held_changes IS 'What held runs would have sent, so that an approval sends nothing else.';
 
 CREATE SEQUENCE ondatra.request_ids;
 COMMENT ON SEQUENCE ondatra.request_ids IS 'Numbers of run requests.';

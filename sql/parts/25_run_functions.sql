@@ -10,6 +10,15 @@ CREATE FUNCTION ondatra.cancel_run(run_id bigint) RETURNS boolean
 COMMENT ON FUNCTION ondatra.cancel_run(bigint) IS
   'Asks a run to stop; what was sent stays recorded. False when it does not run any more.';
 
+CREATE FUNCTION ondatra.approve_run(run_id bigint, operations text[] DEFAULT NULL) RETURNS void
+  AS 'MODULE_PATHNAME', 'ond_sql_approve_run' LANGUAGE c VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION ondatra.approve_run(bigint, text[]) IS
+  'Lets a held run go on at commit: it compares again and sends what is identical to what was held (of these operations: create, update, delete); the rest stays pending.';
+
+CREATE FUNCTION ondatra.reject_run(run_id bigint) RETURNS void
+  AS 'MODULE_PATHNAME', 'ond_sql_reject_run' LANGUAGE c VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION ondatra.reject_run(bigint) IS 'Drops a held run and pauses its sync.';
+
 CREATE TABLE ondatra.quota_leases (
   destination_id bigint NOT NULL,
   rate_group    text NOT NULL,

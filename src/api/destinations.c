@@ -177,6 +177,9 @@ Datum ond_sql_update_destination(PG_FUNCTION_ARGS) {
                     errhint("Call ondatra.resend_sync() to send all rows of a sync again.")));
   }
   ond_destination_update(&d);
+  for (int i = 0; i < n; i++) {
+    (void)ond_held_runs_end(ids[i], 0, "The destination was edited: what was held is void.");
+  }
   notice_missing(d.owner, secrets);
   ond_call_end(&call);
   PG_RETURN_VOID();

@@ -110,7 +110,15 @@ Datum ond_sql_discard_failed(PG_FUNCTION_ARGS) {
 
 PG_FUNCTION_INFO_V1(ond_sql_rebase_sync);
 Datum ond_sql_rebase_sync(PG_FUNCTION_ARGS) {
-  PG_RETURN_INT64(ond_rebase_sync(sync_to_edit(fcinfo)));
+  OndSync *sync = sync_to_edit(fcinfo);
+  int64 n = ond_rebase_sync(sync);
+  OndCall call;
+
+  ond_call_begin(&call);
+  (void)ond_held_runs_end(sync->sync_id, 0, "rebase_sync was called: what was held is void.");
+  ond_call_end(&call);
+  ond_wake_at_commit();
+  PG_RETURN_INT64(n);
 }
 
 PG_FUNCTION_INFO_V1(ond_sql_resend_sync);

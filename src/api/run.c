@@ -356,6 +356,26 @@ static void cannot_start(OndStart why) {
                   errhint("Try again later, call ondatra.trigger_sync(), or raise max_worker_processes.")));
 }
 
+/* A guard held a run of the sync, and nobody has decided yet. */
+static void refuse_held(const OndSync *sync) {
+  Oid types[] = {INT8OID};
+  Datum values[] = {Int64GetDatum(sync->sync_id)};
+  char *guard = NULL;
+  int64 run_id = 0;
+  OndScope scope;
+  bool isnull;
+
+  ond_our_begin(&scope, true);
+  if (ond_spi_snapshot("SELECT run_id, error_message FROM ondatra.all_runs WHERE sync_id = $1 AND finished_at IS NULL AND status = 'held' AND approved_by IS NULL", 1, types,
+                       values, NULL, GetLatestSnapshot()) > 0) {
+    run_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+    guard = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("run %lld of sync \"%s\" is held", (long long)run_id, sync->name), errdetail("%s", guard),
+                    errhint("Call ondatra.approve_run(%lld) or ondatra.reject_run(%lld) first.", (long long)run_id, (long long)run_id)));
+  }
+  ond_our_end(&scope);
+}
+
 /* Starts the run, after what the sync is busy with. */
 static void start(RunCall *call) {
   dsm_handle keys = call->keys != NULL ? dsm_segment_handle(call->keys) : DSM_HANDLE_INVALID;
@@ -365,6 +385,7 @@ static void start(RunCall *call) {
     int64 other;
 
     CHECK_FOR_INTERRUPTS();
+    refuse_held(call->sync);
     if (ond_sync_pid(MyDatabaseId, call->sync->sync_id, &other) == 0 && await_edit(call))
       continue;
     result = ond_start_run(&call->request, call->sync->name, keys, true, &call->started);

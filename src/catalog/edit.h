@@ -62,6 +62,11 @@ extern void ond_sync_forget(int64 sync_id);
 extern int64 ond_run_request_insert(int64 sync_id, const char *trigger, const char *requested_by);
 /* What the cursor says is not about this model and mapping: the next run reads all. */
 extern void ond_sync_rewind(int64 sync_id);
+/*
+ * Held runs of the sync end as cancelled with these words: an edit made them void, somebody rejected one, or its time is over. run_id 0: any.
+ * How many.
+ */
+extern int ond_held_runs_end(int64 sync_id, int64 run_id, const char *why);
 /* resend_sync: the next complete run sends every row. */
 extern void ond_sync_resend(int64 sync_id);
 

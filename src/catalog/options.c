@@ -12,6 +12,7 @@
 
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
@@ -21,6 +22,8 @@
 
 #define MAX_ATTEMPTS_DEFAULT 10
 #define ERROR_AFTER_DEFAULT  5
+#define MAX_DELETES_PERCENT  10
+#define MAX_DELETES_FLOOR    20
 
 typedef enum Kind {
   KIND_INT,
@@ -32,7 +35,10 @@ typedef enum Kind {
   KIND_RATE,
   KIND_VARIABLES,
   KIND_ON_LEAVE,
-  KIND_ON_UNKNOWN
+  KIND_ON_UNKNOWN,
+  KIND_LIMIT,
+  KIND_ON_EMPTY,
+  KIND_ON_CONFIG_CHANGE
 } Kind;
 
 typedef struct Option {
@@ -59,6 +65,10 @@ static const Option options_table[] = {
     {"full_every", KIND_EVERY, FIELD(full_every_us), 0, 0},
     {"statement_timeout", KIND_TIMEOUT, FIELD(statement_timeout_ms), 0, 0},
     {"run_timeout", KIND_TIMEOUT, FIELD(run_timeout_ms), 0, 0},
+    {"max_deletes", KIND_LIMIT, FIELD(max_deletes), 0, 0},
+    {"max_changes", KIND_LIMIT, FIELD(max_changes), 0, 0},
+    {"on_empty", KIND_ON_EMPTY, FIELD(empty_runs), 0, 0},
+    {"on_config_change", KIND_ON_CONFIG_CHANGE, FIELD(on_config_change), 0, 0},
 };
 
 static const Option *find_option(const char *name) {
@@ -234,6 +244,66 @@ static void read_on_leave(const Option *o, const JsonbValue *v, OndMode mode, On
   }
 }
 
+static const char limit_hint[] = "Use a number of rows, a part such as \"5%\", or both: {\"percent\": 10, \"floor\": 20}.";
+
+/* A whole number of rows, or a part in percent (whole: false). */
+static double limit_number(const Option *o, const JsonbValue *whole_value, const JsonbValue *v, bool whole) {
+  double n = v->type == jbvNumeric ? DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v->val.numeric))) : -1;
+
+  if (n < 0 || n > (whole ? 1e15 : 100) || (whole && n != (double)(int64)n)) {
+    refuse_value(o, whole_value, limit_hint);
+  }
+  return n;
+}
+
+static void read_limit(const Option *o, const JsonbValue *v, OndLimit *limit) {
+  JsonbIterator *it;
+  JsonbValue item;
+  JsonbIteratorToken token;
+  char *name = NULL;
+
+  limit->given = true;
+  limit->percent = -1;
+  limit->rows = 0;
+  if (v->type == jbvNumeric) {
+    limit->rows = (int64)limit_number(o, v, v, true);
+    return;
+  }
+  if (v->type == jbvString && ond_limit_percent(value_text(v), &limit->percent)) {
+    return;
+  }
+  if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data)) {
+    refuse_value(o, v, limit_hint);
+  }
+  it = JsonbIteratorInit(v->val.binary.data);
+  while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE) {
+    if (token == WJB_KEY) {
+      name = value_text(&item);
+    } else if (token == WJB_VALUE && strcmp(name, "percent") == 0) {
+      limit->percent = limit_number(o, v, &item, false);
+    } else if (token == WJB_VALUE && strcmp(name, "floor") == 0) {
+      limit->rows = (int64)limit_number(o, v, &item, true);
+    } else if (token == WJB_VALUE) {
+      refuse_value(o, v, limit_hint);
+    }
+  }
+  if (limit->percent < 0) {
+    refuse_value(o, v, limit_hint);
+  }
+}
+
+/* The number of the word among the three; the last may be NULL. */
+static int read_word(const Option *o, const JsonbValue *v, const char *first, const char *second, const char *third) {
+  const char *const words[] = {first, second, third};
+
+  for (int i = 0; i < 3 && words[i] != NULL; i++) {
+    if (is_word(v, words[i])) {
+      return i;
+    }
+  }
+  refuse_value(o, v, third == NULL ? psprintf("Use %s or %s.", first, second) : psprintf("Use %s, %s or %s.", first, second, third));
+}
+
 static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndSyncOptions *out) {
   char *field = (char *)out + o->offset;
 
@@ -254,6 +324,9 @@ static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndS
     out->on_unknown_given = true;
     out->on_unknown_hold = is_word(v, "hold");
     break;
+  case KIND_LIMIT: read_limit(o, v, (OndLimit *)field); break;
+  case KIND_ON_EMPTY: *(bool *)field = read_word(o, v, "hold", "run", NULL) == 1; break;
+  case KIND_ON_CONFIG_CHANGE: *(OndOnConfigChange *)field = (OndOnConfigChange)read_word(o, v, "hold", "resend", "rebase"); break;
   }
 }
 
@@ -266,6 +339,7 @@ static void set_defaults(OndMode mode, OndSyncOptions *out) {
   out->max_attempts = MAX_ATTEMPTS_DEFAULT;
   out->error_after = ERROR_AFTER_DEFAULT;
   out->full_every_us = -1;
+  out->max_deletes = (OndLimit){true, MAX_DELETES_PERCENT, MAX_DELETES_FLOOR};
 }
 
 /* Options that only mean something together. */

@@ -26,6 +26,7 @@ char *ond_setting_secret_dir = "";
 char *ond_setting_key_file = "";
 bool ond_setting_allow_superuser_owner = true;
 int ond_setting_run_retention_min = 30 * 24 * 60;
+int ond_setting_held_run_expiry_min = 7 * 24 * 60;
 int ond_setting_max_response_size_kb = 64 * 1024;
 char *ond_setting_ca_file = "";
 
@@ -47,6 +48,9 @@ static void define_processes(void) {
                           &ond_setting_work_mem_kb, 256 * 1024, 64, MAX_KILOBYTES, PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
   DefineCustomIntVariable("ondatra.run_retention", "Sets how long finished runs stay in ondatra.sync_runs.",
                           "The last run of each sync always stays; -1 keeps all.", &ond_setting_run_retention_min, 30 * 24 * 60, -1,
+                          INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+  DefineCustomIntVariable("ondatra.held_run_expiry", "Sets how long a run that a guard held waits for approve_run or reject_run.",
+                          "After that it is cancelled, and the sync runs as scheduled; -1 waits for ever.", &ond_setting_held_run_expiry_min, 7 * 24 * 60, -1,
                           INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
 }
 

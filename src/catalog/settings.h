@@ -15,7 +15,8 @@ extern char *ond_setting_secret_env;
 extern char *ond_setting_secret_dir;
 extern char *ond_setting_key_file; /* empty: ondatra.key in the data directory */
 extern bool ond_setting_allow_superuser_owner;
-extern int ond_setting_run_retention_min; /* -1: for ever */
+extern int ond_setting_run_retention_min;
+extern int ond_setting_held_run_expiry_min; /* -1: for ever */
 extern int ond_setting_max_response_size_kb;
 extern char *ond_setting_ca_file; /* empty: the system's store */
 

@@ -75,7 +75,7 @@ void ond_name_check(const char *kind, const char *name) {
 #define SYNC_SELECT                                                                                                                        \
   "SELECT sync_id, name, owner, model, model_search_path, destination_id, object, key, mode, mapping::text, schedule, options::text, "     \
   "version, columns::text, hash_seed, hash_format, state, state_reason, anchor, failures, resend, cursor_value, cursor_seen, "             \
-  "cursor_seen_at, full_pass_at FROM ondatra.all_syncs WHERE "
+  "cursor_seen_at, full_pass_at, sent_model, sent_mapping, sent_definition, state_rows FROM ondatra.all_syncs WHERE "
 
 static void fill_key(OndSync *s, int column, MemoryContext context) {
   bool isnull;
@@ -129,6 +129,10 @@ static void fill(OndSync *s, MemoryContext context) {
   s->cursor_seen = ond_row_text(23, context);
   s->cursor_seen_at = ond_row_time(24);
   s->full_pass_at = ond_row_time(25);
+  s->sent_model = ond_row_text(26, context);
+  s->sent_mapping = ond_row_text(27, context);
+  s->sent_definition = ond_row_text(28, context);
+  s->state_rows = ond_row_int64(29);
 }
 
 static OndSync *load_where(const char *sql, Oid type, Datum value) {

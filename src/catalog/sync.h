@@ -6,11 +6,15 @@
 
 #include "postgres.h"
 #include "core/change.h"
+#include "core/guard.h"
 #include "core/rate.h"
 #include "core/schedule.h"
 #include "datatype/timestamp.h"
 
 typedef enum OndSyncState { OND_SYNC_CREATED, OND_SYNC_ACTIVE, OND_SYNC_PAUSED, OND_SYNC_ERROR, OND_SYNC_ARCHIVED } OndSyncState;
+
+/* What a run does about rows that would go again because the model or the mapping was edited. */
+typedef enum OndOnConfigChange { OND_CONFIG_HOLD, OND_CONFIG_RESEND, OND_CONFIG_REBASE } OndOnConfigChange;
 
 /* `options` of a sync, checked; -1 or NULL: not given. Durations in microseconds. */
 typedef struct OndSyncOptions {
@@ -29,6 +33,10 @@ typedef struct OndSyncOptions {
   char *variables;            /* of the connector: a JSON object of scalars, or NULL */
   int statement_timeout_ms;   /* of the diff; default 0: none */
   int run_timeout_ms;         /* of the run; default 0: none */
+  OndLimit max_deletes;       /* of 24 hours, of the delivered rows; default 10 %, at least 20 */
+  OndLimit max_changes;       /* creates and updates of a run, of the rows scanned; default none */
+  bool empty_runs;            /* on_empty = run: an empty model is no accident */
+  OndOnConfigChange on_config_change;
 } OndSyncOptions;
 
 typedef struct OndSync {
@@ -58,6 +66,8 @@ typedef struct OndSync {
   char *cursor_seen;
   TimestampTz cursor_seen_at; /* 0 when NULL */
   TimestampTz full_pass_at;   /* 0 when NULL */
+  char *sent_model, *sent_mapping, *sent_definition;  /* of the last complete run; sent_model NULL: there was none */
+  int64 state_rows;           /* of the state table after the last complete pass */
   char *options_json;         /* as stored: what `options` was parsed from */
 } OndSync;
 

@@ -79,6 +79,7 @@ void ond_sync_insert(OndSync *s, bool paused) {
 }
 
 void ond_sync_update(const OndSync *s) {
+  static const char void_words[] = "The sync was edited: what was held is void.";
   const char *sql =
       "UPDATE ondatra.all_syncs SET model = $2, model_search_path = $3, destination_id = $4, object = $5, key = $6, mode = $7, "
       "mapping = $8::json, schedule = $9, options = $10::jsonb, columns = $11::json, version = version "
@@ -94,6 +95,7 @@ void ond_sync_update(const OndSync *s) {
   said_values(s, values + 1, nulls + 1);
   ond_spi(SPI_OK_UPDATE, sql, 1 + SAID, types, values, nulls);
   MemoryContextSwitchTo(caller);
+  (void)ond_held_runs_end(s->sync_id, 0, void_words);
 }
 
 /* Statements about one sync; $1 is its number. */
@@ -107,6 +109,7 @@ static void run_for(int64 sync_id, int expect, const char *sql) {
 }
 
 void ond_sync_delete(int64 sync_id) {
+  (void)ond_held_runs_end(sync_id, 0, "The sync was dropped.");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
@@ -115,6 +118,26 @@ void ond_sync_delete(int64 sync_id) {
           "dropped' "
           "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1");
+}
+
+int ond_held_runs_end(int64 sync_id, int64 run_id, const char *why) {
+  Oid types[] = {INT8OID, INT8OID, TEXTOID};
+  Datum values[] = {Int64GetDatum(sync_id), Int64GetDatum(run_id), CStringGetTextDatum(why)};
+  MemoryContext caller = CurrentMemoryContext;
+  int n = (int)ond_spi(SPI_OK_UPDATE,
+                       "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_detail = $3 "
+                       "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND ($2 OPERATOR(pg_catalog.=) 0 OR run_id OPERATOR(pg_catalog.=) $2) "
+                       "AND finished_at IS NULL AND status OPERATOR(pg_catalog.=) 'held'",
+                       3, types, values, NULL);
+
+  if (n > 0) {
+    ond_spi(SPI_OK_DELETE,
+            "DELETE FROM ondatra.held_changes c USING ondatra.all_runs r WHERE r.sync_id OPERATOR(pg_catalog.=) $1 AND c.run_id OPERATOR(pg_catalog.=) r.run_id "
+            "AND r.finished_at IS NOT NULL",
+            1, types, values, NULL);
+  }
+  MemoryContextSwitchTo(caller);
+  return n;
 }
 
 int64 ond_run_request_insert(int64 sync_id, const char *trigger, const char *requested_by) {
@@ -153,7 +176,8 @@ void ond_sync_forget(int64 sync_id) {
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(
       sync_id, SPI_OK_UPDATE,
-      "UPDATE ondatra.all_syncs SET cursor_value = NULL, cursor_seen = NULL, cursor_seen_at = NULL, full_pass_at = NULL, resend = false "
+      "UPDATE ondatra.all_syncs SET cursor_value = NULL, cursor_seen = NULL, cursor_seen_at = NULL, full_pass_at = NULL, resend = false, "
+      "state_rows = 0, sent_model = NULL, sent_mapping = NULL, sent_definition = NULL "
       "WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }
 
@@ -163,5 +187,6 @@ void ond_sync_rewind(int64 sync_id) {
 }
 
 void ond_sync_resend(int64 sync_id) {
+  (void)ond_held_runs_end(sync_id, 0, "resend_sync was called: what was held is void.");
   run_for(sync_id, SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET resend = true WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }

@@ -159,7 +159,8 @@ static OndTask *io_next(void *arg) {
   if (c->input->max_rows >= 0 && c->taken >= c->input->max_rows)
     return NULL;
   saved = MemoryContextSwitchTo(c->rows);
-  row = ond_store_next(c->input->store);
+  while ((row = ond_store_next(c->input->store)) != NULL && c->input->approval != NULL && !ond_approval_covers(c->input->approval, c->input->spec->sync, row))
+    pfree(row); /* it stays pending */
   MemoryContextSwitchTo(saved);
   if (row == NULL)
     return NULL;

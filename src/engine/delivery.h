@@ -5,6 +5,7 @@
 #define OND_ENGINE_DELIVERY_H
 
 #include "postgres.h"
+#include "engine/held.h"
 #include "engine/record.h"
 #include "engine/run.h"
 #include "engine/spec.h"
@@ -19,6 +20,7 @@ typedef struct OndDeliveryInput {
   OndAddressPolicy addresses;
   int64 run_id;
   int64 max_rows;             /* -1: all */
+  const OndApproval *approval;  /* of a held run: nothing else is sent; NULL: all */
   int64 deadline_us;          /* monotonic; 0: none */
   OndProgress *progress;
 } OndDeliveryInput;

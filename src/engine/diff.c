@@ -564,6 +564,11 @@ static void act(Receiver *r, Row *row, const OndPlan *plan) {
   }
 }
 
+/* on_config_change = rebase: an accepted row that differs is taken as it is. What was refused or is in doubt goes its own way. */
+static bool adopts(const Receiver *r, const Row *row, const OndPlan *plan) {
+  return r->input->adopt_known && plan->verdict == OND_V_UPDATE && row->state.has_accepted && !row->state.has_refused && row->state.doubt_op == OND_OP_NONE;
+}
+
 static bool receive(TupleTableSlot *slot, DestReceiver *self) {
   Receiver *r = (Receiver *)self;
   MemoryContext saved = MemoryContextSwitchTo(r->row_context);
@@ -576,8 +581,10 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
   row.slot = slot;
   row.present = !slot->tts_isnull[r->columns.present];
   row.has_state = !slot->tts_isnull[r->columns.state_keys];
-  if (row.has_state)
+  if (row.has_state) {
+    r->diff->state_rows++;
     decode_state(r, &row);
+  }
   if (row.present) {
     r->diff->rows_scanned++;
     presence = examine(r, &row);
@@ -591,6 +598,11 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
     r->diff->verdicts[OND_V_PENDING]++;
   } else {
     plan = ond_change_plan(row.has_state ? &row.state : NULL, presence, &row.hash, &r->input->policy);
+    if (adopts(r, &row, &plan)) {
+      plan = (OndPlan){.verdict = OND_V_UNCHANGED, .settle = true, .after = row.state};
+      plan.after.accepted = row.hash;
+      r->diff->adopted++;
+    }
     act(r, &row, &plan);
   }
   if (r->input->adopt && presence == OND_MODEL_ROW && row.waits == NULL)
@@ -681,7 +693,7 @@ static void begin_pass(Receiver *r) {
   r->diff->n_invalid = 0;
   r->diff->invalid_cut = false;
   r->diff->doubt_ends = OND_NEVER;
-  r->diff->waiting = 0;
+  r->diff->waiting = r->diff->state_rows = r->diff->adopted = 0;
   r->diff->statements++;
   r->matched = r->left = 0;
   r->cursor_found = false;

@@ -43,6 +43,7 @@ typedef struct OndDiffInput {
   const char *keys_json;      /* OND_PASS_KEYS: an object or an array of objects */
   OndStore *store;            /* NULL: only count */
   int64 change_id_base;       /* the first new change's id */
+  bool adopt_known;           /* on_config_change = rebase: rows that were accepted count as accepted as they are now, and are settled so */
   bool adopt;                 /* rebase: every valid model row becomes a settle row that accepts it as it is; nothing else is stored */
   void (*observe)(const OndObservation *o, void *arg);  /* every row; may be NULL */
   void *observe_arg;
@@ -57,6 +58,8 @@ typedef struct OndDiff {
   OndInvalidRow *invalid;
   bool invalid_cut;           /* there were more */
   char *cursor_seen;          /* highest cursor value, as text; NULL: no row */
+  int64 state_rows;           /* seen of the state table; a cursor or keys pass does not see all */
+  int64 adopted;              /* of the unchanged rows: those that adopt_known settled */
   int64 waiting;              /* of the PENDING rows: those whose lookup found no remote id yet */
   int64 doubt_ends;           /* unix microseconds: when the first other PENDING row may go; OND_NEVER: none */
   int64 statements;           /* 2 when duplicate keys made a second pass necessary */

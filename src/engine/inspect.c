@@ -23,6 +23,7 @@
 #include "engine/delivery.h"
 #include "engine/diff.h"
 #include "engine/encode.h"
+#include "engine/guard.h"
 #include "engine/inspect.h"
 #include "engine/inspection.h"
 #include "engine/state_table.h"
@@ -87,17 +88,26 @@ void ond_plan_sync(const OndSync *sync, FunctionCallInfo fcinfo) {
   Datum values[9];
   bool nulls[9] = {false};
   OndDiffInput input;
-  OndDiff *diff;
+  OndGuardInput guarded = {.sync = sync, .max_rows = -1};
+  OndGuard guard;
   OndScope scope;
   OndSpec *spec = ond_inspect_begin(sync, &scope);
+  const OndDiff *diff;
 
   ond_inspect_input(spec, &input);
-  diff = ond_diff(&input);
+  guarded.pass = input.pass;
+  guarded.definition = ond_guard_definition(spec->model);
+  input.adopt_known = sync->options.on_config_change == OND_CONFIG_REBASE && ond_guard_config_change(sync, guarded.definition) != NULL;
+  guarded.diff = diff = ond_diff(&input);
   ond_inspect_end(&scope);
+  ond_our_begin(&scope, true);
+  guarded.deleted_lately = ond_guard_deleted_lately(sync->sync_id);
+  ond_our_end(&scope);
   values[0] = Int64GetDatum(diff->rows_scanned);
   for (int i = 0; i < (int)lengthof(shown); i++)
     values[i + 1] = Int64GetDatum(diff->verdicts[shown[i]]);
-  nulls[8] = true;
+  nulls[8] = !ond_guard_trips(&guarded, &guard);
+  values[8] = nulls[8] ? (Datum)0 : CStringGetTextDatum(guard.message);
   tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

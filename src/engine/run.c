@@ -37,6 +37,8 @@
 #include "engine/cursor.h"
 #include "engine/delivery.h"
 #include "engine/diff.h"
+#include "engine/guard.h"
+#include "engine/held.h"
 #include "engine/record.h"
 #include "engine/run.h"
 #include "engine/state_table.h"
@@ -64,6 +66,10 @@ typedef struct Run {
   bool noted;                 /* what the diff found is recorded */
   bool delivered;             /* delivery ran */
   bool cancelled;
+  char *definition;           /* guard.h */
+  OndApproval *approval;      /* this run was held, and is resumed */
+  OndGuard guard;
+  bool held;
   int64 deadline_us;
   OndProgress progress;
 } Run;
@@ -125,17 +131,47 @@ static void load_sync(Run *run) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("sync " INT64_FORMAT " does not exist", run->request->sync_id)));
 }
 
-/* False: another run or an edit has the lock. */
+/* A held run that was approved goes on under its number. */
+static void resume_run(const Run *run) {
+  Oid types[1] = {INT8OID};
+  Datum values[1] = {Int64GetDatum(run->run_id)};
+
+  ond_spi(SPI_OK_UPDATE,
+          "UPDATE ondatra.all_runs SET status = 'running', started_at = pg_catalog.clock_timestamp(), error_message = NULL, error_detail = NULL"
+          " WHERE run_id OPERATOR(pg_catalog.=) $1",
+          1, types, values, NULL);
+}
+
+static void load_approval(Run *run) {
+  MemoryContext saved = MemoryContextSwitchTo(run->context);
+
+  run->approval = ond_approval_take(run->run_id);
+  MemoryContextSwitchTo(saved);
+}
+
+/* False: another run or an edit has the lock, or a held run of the sync waits for somebody's word. */
 static bool open_run(Run *run) {
+  int64 held;
+  bool approved;
+
   ond_tx_begin();
   if (!ond_run_lock_session(run->request->sync_id)) {
     ond_tx_commit();
     return false;
   }
   load_sync(run);
-  run->run_id = next_run_id();
+  held = ond_held_run(run->sync->sync_id, &approved);
+  if (held != 0 && !approved) {
+    ond_tx_commit();
+    return false;
+  }
+  run->run_id = held != 0 ? held : next_run_id();
   run->host->set_run(run->run_id);
-  insert_run(run);
+  if (held != 0) {
+    resume_run(run);
+    load_approval(run);
+  } else
+    insert_run(run);
   consume_requests(run);
   ond_tx_commit();
   if (run->sync->options.run_timeout_ms > 0)
@@ -258,6 +294,7 @@ static void compile(Run *run) {
   OndModel *model = ond_model_analyze(run->sync->model);
 
   run->spec = ond_spec_build(run->sync, model, run->destination);
+  run->definition = ond_guard_definition(model);
   MemoryContextSwitchTo(saved);
   ond_spec_check_signature(run->spec);
 }
@@ -272,6 +309,7 @@ static void do_diff(Run *run) {
   input.policy.resend = run->sync->resend;
   input.policy.now = ond_to_unix_us(GetCurrentTimestamp());
   input.policy.in_doubt_wait_us = ond_delivery_doubt_wait_us(run->spec);
+  input.adopt_known = run->sync->options.on_config_change == OND_CONFIG_REBASE && ond_guard_config_change(run->sync, run->definition) != NULL;
   input.pass = run->pass;
   input.keys_json = run->request->keys;
   input.store = run->store;
@@ -352,6 +390,26 @@ static void note_diff(Run *run) {
   run->noted = true;
 }
 
+/* --- guard ------------------------------------------------------------------------------------------------ */
+
+/* True: the run is held. What was approved has passed already. */
+static bool guard(Run *run) {
+  OndGuardInput input = {run->sync, run->diff, run->pass, run->request->max_rows, 0, run->definition};
+  MemoryContext saved;
+
+  if (run->approval != NULL)
+    return false;
+  ond_tx_begin();
+  input.deleted_lately = ond_guard_deleted_lately(run->sync->sync_id);
+  saved = MemoryContextSwitchTo(run->context);
+  run->held = ond_guard_trips(&input, &run->guard);
+  MemoryContextSwitchTo(saved);
+  if (run->held)
+    ond_hold_run(run->sync, run->run_id, &run->guard, run->store);
+  ond_tx_commit();
+  return run->held;
+}
+
 /* --- deliver ---------------------------------------------------------------------------------------------- */
 
 static void deliver(Run *run) {
@@ -373,6 +431,7 @@ static void deliver(Run *run) {
   input.addresses = run->addresses;
   input.run_id = run->run_id;
   input.max_rows = run->request->max_rows;
+  input.approval = run->approval;
   input.deadline_us = run->deadline_us;
   input.progress = &run->progress;
   ond_delivery_run(&input, &run->delivery);
@@ -519,6 +578,24 @@ static void complete_pass(const Run *run) {
   ond_cursor_complete(run->sync, run->pass == OND_PASS_FULL, cut ? NULL : run->diff->cursor_seen, run->snapshot_at, run->settled && !cut, run->quiet);
 }
 
+/* What a complete run leaves in mind for the guards of later ones. Written only when it is news: an unchanged run writes no more than its own row. */
+static void note_sent(const Run *run) {
+  const OndSync *s = run->sync;
+  int64 rows = run->pass == OND_PASS_FULL ? run->diff->state_rows + run->counters.created - run->counters.deleted - run->diff->verdicts[OND_V_FORGET] : s->state_rows;
+  Oid types[5] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
+  Datum values[5] = {Int64GetDatum(s->sync_id), CStringGetTextDatum(s->model)};
+  char nulls[5] = {' ', ' ', ' ', ' ', ' '};
+
+  if (rows == s->state_rows && s->sent_model != NULL && ond_guard_config_change(s, run->definition) == NULL)
+    return;
+  values[2] = text_or_null(s->mapping, &nulls[2]);
+  values[3] = text_or_null(run->definition, &nulls[3]);
+  values[4] = Int64GetDatum(Max(rows, 0));
+  ond_spi(SPI_OK_UPDATE,
+          "UPDATE ondatra.all_syncs SET sent_model = $2, sent_mapping = $3, sent_definition = $4, state_rows = $5 WHERE sync_id OPERATOR(pg_catalog.=) $1",
+          5, types, values, nulls);
+}
+
 /* A run of its own when rows wait for an old request that may still arrive. */
 static void plan_recovery(const Run *run) {
   Oid types[2] = {INT8OID, TIMESTAMPTZOID};
@@ -564,8 +641,10 @@ static void close_run(Run *run, Ending *e) {
   (void)ond_run_lock_regain(); /* an error's abort gave it up; an edit in between does not matter here */
   ond_run_write_counters(run->run_id, &run->counters);
   write_ending(run, e);
-  if (is_complete(run))
+  if (is_complete(run)) {
     complete_pass(run);
+    note_sent(run);
+  }
   plan_recovery(run);
   state_changed = ond_sync_run_finished(run->sync, run->run_id, failed, e->fatal, e->message);
   ond_tx_commit();
@@ -580,7 +659,7 @@ static void work(Run *run) {
   prepare(run);
   read_model(run);
   note_diff(run);
-  if (has_changes(run))
+  if (!guard(run) && has_changes(run))
     deliver(run);
 }
 
@@ -613,6 +692,10 @@ int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
     ending_of_error(run, error, &ending);
   }
   PG_END_TRY();
-  close_run(run, &ending);
+  if (run->held) {
+    ending.status = "held"; /* its row says so already; the sync has not finished a run */
+    notify(run, &ending, false);
+  } else
+    close_run(run, &ending);
   return run->run_id;
 }

@@ -64,7 +64,7 @@ static const char due_sql[] =
                    "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR "
                    "q.requested_at IS NOT NULL) "
                    "  AND NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.finished_at IS NULL AND r.status = "
-                   "'held') "
+                   "'held' AND r.approved_by IS NULL) "
                    "ORDER BY due_at, s.sync_id LIMIT " CppAsString2(OND_QUEUE_MAX);
 
 static TimestampTz not_before(uint64 row) {
@@ -209,6 +209,33 @@ int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const char *code
     return 0;
   *state_changed = ond_sync_run_finished(sync, run_id, true, fatal, message);
   return run_id;
+}
+
+int64 *ond_queue_expire_held(TimestampTz before, MemoryContext context, int *n) {
+  Oid types[] = {TIMESTAMPTZOID};
+  Datum values[] = {TimestampTzGetDatum(before)};
+  int64 *ids;
+
+  *n = (int)ond_spi(SPI_OK_UPDATE_RETURNING,
+                    "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = clock_timestamp(), error_detail = 'Nobody decided in time "
+                    "(ondatra.held_run_expiry).' WHERE finished_at IS NULL AND status = 'held' AND approved_by IS NULL AND held_at < $1 "
+                    "RETURNING run_id, sync_id",
+                    1, types, values, NULL);
+  ids = MemoryContextAlloc(context, sizeof(int64) * 2 * Max(*n, 1));
+  for (int i = 0; i < *n; i++) {
+    ids[2 * i] = number_column(i, 1);
+    ids[2 * i + 1] = number_column(i, 2);
+  }
+  if (*n > 0)
+    ond_spi(SPI_OK_DELETE,
+            "DELETE FROM ondatra.held_changes c WHERE NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.run_id = c.run_id AND r.finished_at IS NULL)", 0, NULL,
+            NULL, NULL);
+  return ids;
+}
+
+TimestampTz ond_queue_held_since(void) {
+  ond_spi(SPI_OK_SELECT, "SELECT min(held_at) FROM ondatra.all_runs WHERE finished_at IS NULL AND status = 'held' AND approved_by IS NULL", 0, NULL, NULL, NULL);
+  return time_column(0, 1, DT_NOEND);
 }
 
 uint64 ond_queue_delete_runs(TimestampTz before, int rows) {

@@ -53,6 +53,10 @@ extern int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const cha
                                       bool fatal, bool *state_changed);
 
 /* Retention: deletes up to `rows` runs that finished before `before`, but the last one of each sync. How many. */
+/* Held runs since before this time end as cancelled; the ids of some, in the context. */
+extern int64 *ond_queue_expire_held(TimestampTz before, MemoryContext context, int *n);
+/* When the oldest held run began to wait; DT_NOEND: none does. */
+extern TimestampTz ond_queue_held_since(void);
 extern uint64 ond_queue_delete_runs(TimestampTz before, int rows);
 
 #endif

@@ -311,11 +311,31 @@ static void delete_old_runs(void) {
   }
 }
 
+/* Held runs that nobody decided about; the others are looked at again when their time is over. */
+static void expire_held(OndAgenda *agenda) {
+  int64 limit = (int64)ond_setting_held_run_expiry_min * 60 * USECS_PER_SEC;
+  TimestampTz since;
+  int64 *ids;
+  int n;
+
+  if (limit < 0)
+    return;
+  ond_tx_begin();
+  ids = ond_queue_expire_held(GetCurrentTimestamp() - limit, visit_context, &n);
+  since = ond_queue_held_since();
+  ond_tx_commit();
+  for (int i = 0; i < n; i++)
+    notify_run(ids[2 * i], ids[2 * i + 1], "cancelled", false);
+  if (since != DT_NOEND)
+    agenda->due = Min(agenda->due, since + limit + 1);
+}
+
 static void visit(OndAgenda *agenda) {
   TimestampTz now = GetCurrentTimestamp();
   TimestampTz next;
 
   reap();
+  expire_held(agenda);
   start_due(now, agenda);
   delete_old_runs();
   ond_tx_begin();

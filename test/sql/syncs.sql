@@ -56,7 +56,7 @@ SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', schedule => 'so
 SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', schedule => '0 seconds');
 SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', schedule => '*/5 * * * *');
 SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', options => '{"cursor_column": "since"}');
-SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', options => '{"on_empty": "run"}');
+SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', options => '{"on_nothing": "run"}');
 
 -- nothing half-created stayed
 SELECT count(*) FROM ondatra.syncs;

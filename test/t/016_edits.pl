@@ -8,7 +8,7 @@ use Test::More;
 my $t = Ondatra::Test->new;
 $t->sql("CREATE TABLE mart.p (id int PRIMARY KEY, v text, w int); INSERT INTO mart.p SELECT i, 'v' || i, i FROM generate_series(1, 3) i");
 $t->destination('d');
-$t->sync('s', 'mart.p', 'd', mode => 'mirror', mapping => '{"v": "v"}', schedule => '1 day', paused => \'true', options => {batch_size => 5, max_attempts => 3});
+$t->sync('s', 'mart.p', 'd', guards => 1, mode => 'mirror', mapping => '{"v": "v"}', schedule => '1 day', paused => \'true', options => {batch_size => 5, max_attempts => 3});
 my $shown = "SELECT coalesce(schedule, 'none') || ' ' || coalesce(mapping::text, 'none') || ' ' || options FROM ondatra.syncs WHERE name = 's'";
 $t->sql(q{SELECT ondatra.update_sync('s', options => '{"batch_size": null, "error_after": 2}')});
 like($t->sql($shown), qr/^1 day \{"v": ?"v"\} /, 'NULL keeps');

@@ -178,8 +178,13 @@ sub destination {
     return $self->sql('SELECT ondatra.create_destination(' . arguments(name => $name, base_url => $self->url, options => \%options, %args) . ')');
 }
 
+# Models of tests are small and often emptied and edited: guards that would hold that are off, unless guards => 1.
 sub sync {
     my ($self, $name, $model, $destination, %args) = @_;
+    if (!delete $args{guards}) {
+        my $options = $args{options} // {};
+        $args{options} = {on_empty => 'run', on_config_change => 'resend', %{ ref $options ? $options : $json->decode($options) }};
+    }
     return $self->sql('SELECT ondatra.create_sync(' . arguments(name => $name, model => $model, destination => $destination, key => ['id'], %args) . ')');
 }
 
