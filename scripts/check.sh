@@ -13,11 +13,18 @@ cd "$(dirname "$0")/.."
 suites=${*:-server unit fuzz regress isolation tap}
 passed=0 failed=0 skipped=0
 
+# What a server writes to its log only when its code, or ours, is wrong: a failure, whatever the test thought of the answers. Signal 9 is not
+# among them: tests send it.
+server_faults="TRAP: |PANIC: |[Rr]eference leak: |refcount leak: |(file|memory|context) leak: |resource was not closed: |terminated by signal (4|6|7|8|11):?\
+|you don't own a lock|non-empty SPI stack|snapshot 0x[0-9a-f]+ still active|problem in alloc set|write past chunk end|StartTransaction while in\
+|AbortTransaction while in|CommitTransaction while in"
+
 # run_test SUITE NAME COMMAND...: runs it as the server's user, its output to a log, its tests to the screen and the counts.
 run_test() {
-  local suite=$1 name=$2 status=0 log counts p f s
+  local suite=$1 name=$2 status=0 log counts p f s faults
   shift 2
   log=$work/log/$suite-${name//\//_}.log
+  touch "$work/began"
   as_server_user env -C "$tree" timeout --kill-after=20 "${ONDATRA_TEST_TIMEOUT:-900}" "$@" >"$log" 2>&1 || status=$?
   counts=$(awk -v suite="$suite/$name" -f scripts/tap.awk "$log")
   echo "$counts" | sed '/^# counts/d'
@@ -26,13 +33,18 @@ run_test() {
     f=1
     printf '%-7s %s\n' FAILED "$suite/$name: exit status $status"
   fi
+  faults=$(find "$tree" -name '*.log' -newer "$work/began" -exec grep -hE "$server_faults" {} + | head -n 20 || true)
+  if [ -n "$faults" ]; then
+    f=$((f + 1))
+    printf '%-7s %s\n%s\n' FAILED "$suite/$name: the server's log" "$faults"
+  fi
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
   [ "$f" -eq 0 ] || show_failure "$log" "$name"
 }
 
 show_failure() {
   local log=$1 name=$2 diffs own
-  diffs=$(ls "$tree"/regression.diffs "$tree"/test/isolation/output_iso/regression.diffs 2>/dev/null || true)
+  diffs=$(ls "$tree"/regression.diffs "$tree"/test/isolation/{output_iso/,}regression.diffs 2>/dev/null || true)
   echo "----- the end of $log"
   grep -vE '^ok ' "$log" | tail -n 60 || true
   # What a perl test prints beside its TAP: errors it died of, commands, SQL.
@@ -132,7 +144,7 @@ needs() {
 export ONDATRA_NPM_DIR=${ONDATRA_NPM_DIR:-/var/tmp/ondatra-npm}
 # shellcheck disable=SC2086,SC2046
 {
-  need required $build_packages perl libipc-run-perl curl
+  need required $build_packages perl libipc-run-perl curl ca-certificates
   need optional $(needs package) $(needs_compiler)
   need_npm "$ONDATRA_NPM_DIR" $(needs npm)
 }

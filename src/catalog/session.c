@@ -114,6 +114,7 @@ void ond_our_begin(OndScope *scope, bool spi) {
   const OndExtension *extension = ond_extension(false);
 
   GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
+  scope->saved_read_only = XactReadOnly;
   scope->guc_nest_level = NewGUCNestLevel();
   scope->spi = spi;
   SetUserIdAndSecContext(extension->owner,
@@ -128,17 +129,20 @@ void ond_our_end(OndScope *scope) {
   if (scope->spi)
     SPI_finish();
   AtEOXact_GUC(false, scope->guc_nest_level);
+  XactReadOnly = scope->saved_read_only;
   SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);
 }
 
 void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi) {
   GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
+  scope->saved_read_only = XactReadOnly;
   scope->guc_nest_level = NewGUCNestLevel();
   scope->spi = spi;
   SetUserIdAndSecContext(owner, scope->saved_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
   pin_all(common_settings);
   pin("search_path", search_path);
-  pin("transaction_read_only", "on");
+  /* not as a setting: from 16 on it cannot be set for a part of a transaction. Nobody can set it back once a snapshot was taken. */
+  XactReadOnly = true;
   if (spi && SPI_connect() != SPI_OK_CONNECT)
     elog(ERROR, "SPI_connect failed");
 }

@@ -30,6 +30,7 @@ extern const OndExtension *ond_extension(bool missing_ok);
 typedef struct OndScope {
   Oid saved_user;
   int saved_sec_context;
+  bool saved_read_only; /* a (sub)transaction's abort restores it by itself, as it does the rest */
   int guc_nest_level;
   bool spi;
 } OndScope;
@@ -38,7 +39,7 @@ typedef struct OndScope {
 extern void ond_our_begin(OndScope *scope, bool spi);
 extern void ond_our_end(OndScope *scope);
 
-/* Switches to "owner": user, restricted operation, search_path as given (a list as in the setting), settings pinned; read_only sets XactReadOnly. */
+/* Switches to "owner": user, restricted operation, search_path as given (a list as in the setting), settings pinned, XactReadOnly. */
 extern void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi);
 extern void ond_owner_end(OndScope *scope);
 

@@ -4,6 +4,9 @@
  * One pass over the text (scan) goes before json-c: it refuses what is not JSON though json-c takes it, counts values so that a hostile
  * answer cannot make a small text into gigabytes of objects, and notices integers past 64 bits. json-c would clamp those; "e0" is
  * put behind them in a copy, which makes json-c keep their text, and is taken off again wherever text is produced.
+ *
+ * json-c's own strict mode is not asked: in 0.18 it refuses every string that is not ASCII. What it is for (trailing commas, words like
+ * nan, text behind the value) is found here.
  */
 #include "connector/document.h"
 
@@ -92,29 +95,70 @@ static bool scan_string(Scan *s) {
   return true;
 }
 
-static bool scan(Scan *s) {
-  while (s->p < s->end) {
-    char c = *s->p;
+static bool scan_word(Scan *s) {
+  static const char *const words[] = {"true", "false", "null"};
 
-    if (c == '"') {
-      if (!scan_string(s)) {
-        return false;
-      }
-    } else if (c == '-' || is_digit(c)) {
-      if (!scan_number(s)) {
-        return false;
-      }
-    } else if (c && strchr("{}[]:, \t\r\ntruefalsn", c)) {
-      s->values += c == ',' || c == '{' || c == '[';
+  for (int i = 0; i < 3; i++) {
+    size_t n = strlen(words[i]);
+
+    if ((size_t)(s->end - s->p) >= n && memcmp(s->p, words[i], n) == 0) {
+      s->p += n;
       if (s->copy) {
-        ond_buf_append_char(s->copy, c);
+        ond_buf_append(s->copy, words[i], n);
       }
-      s->p++;
-    } else {
-      return false;
+      return true;
     }
   }
+  return false;
+}
+
+static bool is_space(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static bool scan_mark(Scan *s, char before) {
+  char c = *s->p;
+
+  if (before == ',' && (c == '}' || c == ']')) {
+    return false;
+  }
+  s->values += c == ',' || c == '{' || c == '[';
+  if (s->copy) {
+    ond_buf_append_char(s->copy, c);
+  }
+  s->p++;
   return true;
+}
+
+static bool scan(Scan *s) {
+  char before = '\0'; /* the token before this one, by its first character */
+
+  while (s->p < s->end) {
+    char c = *s->p;
+    bool ok;
+
+    if (c == '"') {
+      ok = scan_string(s);
+    } else if (c == '-' || is_digit(c)) {
+      ok = scan_number(s);
+    } else if (c && strchr("{}[]:, \t\r\n", c)) {
+      ok = scan_mark(s, before);
+    } else {
+      ok = scan_word(s);
+    }
+    if (!ok) {
+      return false;
+    }
+    before = is_space(c) ? before : c;
+  }
+  return true;
+}
+
+static bool only_space(const char *p, const char *end) {
+  while (p < end && is_space(*p)) {
+    p++;
+  }
+  return p == end;
 }
 
 static bool parse(const char *text, size_t n, struct json_object **out, const char **problem) {
@@ -125,10 +169,11 @@ static bool parse(const char *text, size_t n, struct json_object **out, const ch
     *problem = "out of memory";
     return false;
   }
-  json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
   *out = json_tokener_parse_ex(tokener, text, (int)n);
   error = json_tokener_get_error(tokener);
-  if (error == json_tokener_continue) {
+  if (error == json_tokener_success && !only_space(text + json_tokener_get_parse_end(tokener), text + n)) {
+    error = json_tokener_error_parse_unexpected;
+  } else if (error == json_tokener_continue) {
     /* A number at the very end is complete only when something follows it. */
     *out = json_tokener_parse_ex(tokener, "", 1);
     error = json_tokener_get_error(tokener);

@@ -62,6 +62,8 @@ DROP ROLE regress_greedy;
 -- a schema that somebody made before is not moved into
 DROP EXTENSION ondatra;
 CREATE SCHEMA ondatra;
+\set SHOW_CONTEXT never
 CREATE EXTENSION ondatra;
+\set SHOW_CONTEXT errors
 DROP SCHEMA ondatra;
 CREATE EXTENSION ondatra;

@@ -87,15 +87,25 @@ SELECT ondatra.create_sync('peek', 'regress_priv.t', 'bob''s');
 -- roles without LOGIN cannot run before PostgreSQL 17; superusers may, if they must, and are told
 RESET ROLE;
 GRANT CREATE, USAGE ON SCHEMA regress_priv TO regress_team;
-SELECT current_setting('server_version_num')::int >= 170000 AS nologin_runs \gset
 SET ROLE regress_team;
 SELECT ondatra.create_destination('team''s', base_url => 'http://127.0.0.1:1') > 0 AS created;
-\if :nologin_runs
-SELECT ondatra.create_sync('team', 'SELECT 1 AS id', 'team''s', key => '{id}') > 0 AS created;
-SELECT ondatra.drop_sync('team');
-\else
-SELECT ondatra.create_sync('team', 'SELECT 1 AS id', 'team''s', key => '{id}');
-\endif
+DO $$
+DECLARE
+  runs boolean := current_setting('server_version_num')::int >= 170000;
+  primary_text text;
+  detail text;
+  hint text;
+BEGIN
+  PERFORM ondatra.create_sync('team', 'SELECT 1 AS id', 'team''s', key => '{id}');
+  PERFORM ondatra.drop_sync('team');
+  ASSERT runs, 'a role without LOGIN has a sync that cannot run';
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS primary_text = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+  ASSERT NOT runs AND primary_text = 'role "regress_team" cannot own syncs: it may not log in'
+    AND detail = 'Runs are sessions of the owner, which needs the LOGIN attribute before PostgreSQL 17.'
+    AND hint = 'ALTER ROLE regress_team LOGIN (it needs no password), or create the sync as another role.', primary_text || ' / ' || detail || ' / ' || hint;
+END
+$$;
 RESET ROLE;
 SELECT ondatra.create_sync('root', 'SELECT 1 AS id', 'd', key => '{id}') > 0 AS created;
 SELECT ondatra.drop_sync('root');

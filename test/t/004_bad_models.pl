@@ -76,7 +76,8 @@ sub stops {
     my %invalid = map { $_->{key}{id} => 1 } $t->failed_rows($m);
     ok($invalid{$_}, "keys: $_ is not a path piece: invalid") for '.', '..';
     for my $key (grep { !/^\.\.?$/ } @keys) {
-        ok(exists $there->{$key}, 'keys: arrives as it is: ' . substr $key, 0, 20);
+        my $name = substr($key, 0, 20) =~ s/([^ -~])/sprintf '\\x{%x}', ord $1/ger;
+        ok(exists $there->{$key}, "keys: arrives as it is: $name");
     }
     is(scalar keys %$there, $run->{rows_created}, 'keys: and no other record came to be');
     $t->no_violations('keys: nothing wrong at the destination');

@@ -132,7 +132,8 @@ TEST(documents_keep_numbers_digit_for_digit) {
                                      "null",
                                      "\"\"",
                                      "[null,true,false]",
-                                     "{\"a\":{\"b\":[]},\"c\":{}}"};
+                                     "{\"a\":{\"b\":[]},\"c\":{}}",
+                                     "{\"\xC3\xA9\":\"\xE6\x97\xA5\xE6\x9C\xAC \xC3\x9F\"}"};
 
   for (size_t i = 0; i < sizeof(SAME) / sizeof(SAME[0]); i++) {
     CHECK_STR(document(SAME[i], strlen(SAME[i])), SAME[i]);
@@ -165,6 +166,13 @@ TEST(documents_that_are_not_json_are_refused) {
                                     "{\"a\":1,}",
                                     "\"a",
                                     "[\"\\x\"]",
+                                    "nan",
+                                    "[-nan]",
+                                    "[truefalse]",
+                                    "[1, \n]",
+                                    "1 2",
+                                    "1true",
+                                    "null null",
                                     "<html>"};
 
   for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
