@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 #include "catalog/pg_database.h"
+#include "executor/executor.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
 #if PG_VERSION_NUM >= 160000
@@ -31,6 +32,15 @@ static inline bool ond_compat_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
   return LockHeldByMe(tag, mode);
 #else
   return LockHeldByMe(tag, mode, false);
+#endif
+}
+
+/* Runs a query to its end. */
+static inline void ond_compat_executor_run(QueryDesc *query) {
+#if PG_VERSION_NUM < 180000
+  ExecutorRun(query, ForwardScanDirection, 0, true);
+#else
+  ExecutorRun(query, ForwardScanDirection, 0);
 #endif
 }
 

@@ -34,6 +34,7 @@
 #include "catalog/settings.h"
 #include "engine/diff.h"
 #include "engine/encode.h"
+#include "engine/execute.h"
 #include "engine/key_set.h"
 #include "engine/state_table.h"
 #include "engine/statement.h"
@@ -60,12 +61,14 @@ typedef struct Receiver {
   OndEncoder **value_encoders;
   OndEncoder **key_encoders;
   FmgrInfo *key_outputs;
+  OndHasher *hasher;
   StringInfoData bytes;       /* the row's encoded values */
   StringInfoData key_json;
-  StringInfoData scratch;
   OndBuf fields;
   OndBytes *values;           /* per value: JSON bytes */
-  OndBytes *field_values;     /* per mapping field */
+  int n_fields;               /* of the mapping */
+  const OndField **mapped;
+  OndBytes *field_values;
   OndBytes *template_columns; /* per connector column */
   /* duplicates */
   HTAB *duplicates;           /* NULL in the first pass */
@@ -85,13 +88,14 @@ typedef struct Row {
   TupleTableSlot *slot;
   bool has_state, present;
   OndKeyState state;
-  OndBytes key_text[OND_KEYS_MAX];
-  OndBytes keys[OND_KEYS_MAX];
   uint64 key_hash;
   bool key_decoded;
   const char *problem;        /* why the row is invalid */
   const char *waits;          /* what it waits for */
   OndHash hash;
+  /* set with key_decoded; not cleared for each row, which would cost more than an unchanged row's comparison */
+  OndBytes key_text[OND_KEYS_MAX];
+  OndBytes keys[OND_KEYS_MAX];
 } Row;
 
 /* --- decoding --------------------------------------------------------------------------------------------- */
@@ -196,6 +200,7 @@ static void decode_key(Receiver *r, Row *row) {
     Datum d = get(row, first + i, &isnull);
     Size n = 0;
 
+    row->key_text[i] = OND_BYTES_NONE;
     if (isnull)
       continue;
     row->key_text[i].p = key_text(r, i, d, &n);
@@ -235,31 +240,26 @@ static void decode_key_json(Receiver *r, Row *row) {
     row->keys[i].p = r->key_json.data + starts[i];
 }
 
+/* The values' JSON in one buffer, one after the other; of a NULL there is nothing. */
 static void encode_values(Receiver *r, Row *row) {
   int n = r->spec->n_values;
-  int *ends = palloc(sizeof(int) * Max(n, 1));
-  int start = 0;
+  const char *at;
 
   resetStringInfo(&r->bytes);
   for (int i = 0; i < n; i++) {
+    int start = r->bytes.len;
     bool isnull;
     Datum d = get(row, r->columns.values + i, &isnull);
-    const char *problem = NULL;
+    const char *problem = isnull ? NULL : ond_encode(r->value_encoders[i], d, &r->bytes);
 
-    if (isnull)
-      appendBinaryStringInfo(&r->bytes, "null", 4);
-    else
-      problem = ond_encode(r->value_encoders[i], d, &r->bytes);
     if (problem != NULL && row->problem == NULL)
       row->problem = psprintf("%s %s", r->spec->values[i].name, problem);
-    ends[i] = r->bytes.len;
-    r->values[i].n = (size_t)(isnull ? 0 : ends[i] - start); /* 0: NULL, for below */
-    start = ends[i];
+    r->values[i].n = (size_t)(r->bytes.len - start);
   }
-  start = 0;
+  at = r->bytes.data;
   for (int i = 0; i < n; i++) {
-    r->values[i].p = r->bytes.data + start;
-    start = ends[i];
+    r->values[i].p = at;
+    at += r->values[i].n;
   }
 }
 
@@ -325,10 +325,8 @@ static void note_missing(Receiver *r, Row *row, int field, const OndField *f) {
 }
 
 static void make_fields(Receiver *r, Row *row) {
-  int n = ond_mapping_count(r->spec->mapping);
-
-  for (int i = 0; i < n; i++) {
-    const OndField *f = ond_mapping_field(r->spec->mapping, i);
+  for (int i = 0; i < r->n_fields; i++) {
+    const OndField *f = r->mapped[i];
     int value = r->spec->field_value[i];
 
     if (f->kind == OND_SOURCE_LOOKUP && value_is_null(&r->values[value]))
@@ -504,7 +502,7 @@ static OndPresence examine(Receiver *r, Row *row) {
     keep_invalid(r, row, row->problem);
     return OND_MODEL_INVALID;
   }
-  row->hash = ond_hash_fields(r->spec->mapping, r->field_values, r->seed, &r->scratch);
+  row->hash = ond_hasher_hash(r->hasher, r->field_values);
   return OND_MODEL_ROW;
 }
 
@@ -576,11 +574,11 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
   OndPresence presence = OND_MODEL_LEFT;
   OndPlan plan;
 
-  memset(&row, 0, sizeof(row));
+  memset(&row, 0, offsetof(Row, key_text));
   slot_getallattrs(slot);
   row.slot = slot;
-  row.present = !slot->tts_isnull[r->columns.present];
   row.has_state = !slot->tts_isnull[r->columns.state_keys];
+  row.present = !row.has_state || !slot->tts_isnull[r->columns.model_keys];
   if (row.has_state) {
     r->diff->state_rows++;
     decode_state(r, &row);
@@ -665,7 +663,7 @@ static Receiver *receiver_create(const OndDiffInput *input) {
   r->pub.rStartup = receiver_startup;
   r->pub.rShutdown = receiver_end;
   r->pub.rDestroy = receiver_end;
-  r->pub.mydest = DestTuplestore; /* SPI only asks whether there is one */
+  r->pub.mydest = DestNone;
   r->input = input;
   r->spec = spec;
   r->result_context = CurrentMemoryContext;
@@ -675,15 +673,19 @@ static Receiver *receiver_create(const OndDiffInput *input) {
   init_cursor(r);
   initStringInfo(&r->bytes);
   initStringInfo(&r->key_json);
-  initStringInfo(&r->scratch);
   ond_buf_init(&r->fields, 256 * 1024 * 1024);
   callback->func = free_fields;
   callback->arg = &r->fields;
   MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
   r->values = palloc0(sizeof(OndBytes) * Max(spec->n_values, 1));
-  r->field_values = palloc0(sizeof(OndBytes) * Max(ond_mapping_count(spec->mapping), 1));
+  r->n_fields = ond_mapping_count(spec->mapping);
+  r->mapped = palloc(sizeof(OndField *) * Max(r->n_fields, 1));
+  for (int i = 0; i < r->n_fields; i++)
+    r->mapped[i] = ond_mapping_field(spec->mapping, i);
+  r->field_values = palloc0(sizeof(OndBytes) * Max(r->n_fields, 1));
   r->template_columns = palloc0(sizeof(OndBytes) * Max(spec->n_template_columns, 1));
   memcpy(&r->seed, spec->sync->hash_seed, sizeof(r->seed));
+  r->hasher = ond_hasher_create(spec->mapping, r->seed);
   return r;
 }
 
@@ -704,16 +706,8 @@ static void begin_pass(Receiver *r) {
 }
 
 static void execute(Receiver *r, const char *sql) {
-  SPIExecuteOptions options;
-  int rc;
-
-  memset(&options, 0, sizeof(options));
-  options.read_only = true;
-  options.dest = &r->pub;
   begin_pass(r);
-  rc = SPI_execute_extended(sql, &options);
-  if (rc != SPI_OK_SELECT)
-    elog(ERROR, "unexpected SPI result %s of the diff", SPI_result_code_string(rc));
+  ond_execute(sql, &r->pub);
 }
 
 /* --- duplicates ------------------------------------------------------------------------------------------- */

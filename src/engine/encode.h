@@ -26,11 +26,16 @@ extern OndEncoder *ond_encoder_create(Oid type, const char *what);
  */
 extern const char *ond_encode(OndEncoder *encoder, Datum value, StringInfo out);
 
+/* What the versions of a mapping's rows are made with; lives in the current memory context. The mapping must outlive the call only. */
+typedef struct OndHasher OndHasher;
+
+extern OndHasher *ond_hasher_create(const OndMapping *mapping, uint64 seed);
+
 /*
  * The version of a row: XXH3-128 (seeded) over (target, value) of the fields with detect, in the order of the targets' bytes. values[i].p == NULL: left out, which differs from
- * null. Never OND_HASH_DELETE. scratch is reused memory.
+ * null. Never OND_HASH_DELETE.
  */
-extern OndHash ond_hash_fields(const OndMapping *mapping, const OndBytes *values, uint64 seed, StringInfo scratch);
+extern OndHash ond_hasher_hash(OndHasher *hasher, const OndBytes *values);
 
 /* Appends UTF-8 text as a JSON string. */
 extern void ond_append_json_string(StringInfo out, const char *s, Size n);

@@ -23,6 +23,7 @@
 #include "engine/delivery.h"
 #include "engine/diff.h"
 #include "engine/encode.h"
+#include "engine/execute.h"
 #include "engine/guard.h"
 #include "engine/inspect.h"
 #include "engine/inspection.h"
@@ -48,12 +49,10 @@ OndDestination *ond_inspect_destination(const OndSync *sync) {
 OndSpec *ond_inspect_begin(const OndSync *sync, OndScope *scope) {
   MemoryContext context = CurrentMemoryContext;
   OndDestination *destination = ond_inspect_destination(sync);
-  char work_mem[32];
   OndSpec *spec;
 
-  snprintf(work_mem, sizeof(work_mem), "%d", ond_setting_work_mem_kb);
   ond_owner_begin(scope, sync->owner, sync->model_search_path, false);
-  (void)set_config_option("work_mem", work_mem, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+  ond_execute_pin();
   spec = ond_spec_build(sync, ond_model_analyze(sync->model), destination);
   ond_spec_check_signature(spec);
   if (SPI_connect() != SPI_OK_CONNECT)
@@ -261,12 +260,9 @@ void ond_explain_sync(const OndSync *sync, bool analyze, FunctionCallInfo fcinfo
   OndDiffInput input;
   OndScope scope;
   OndSpec *spec = ond_inspect_begin(sync, &scope);
-  char *sql;
 
   ond_inspect_input(spec, &input);
-  sql = psprintf("EXPLAIN%s %s", analyze ? " (ANALYZE, BUFFERS)" : "", ond_diff_statement(spec, input.pass, NULL));
-  if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
-    elog(ERROR, "could not explain the diff");
+  ond_execute_explain(ond_diff_statement(spec, input.pass, NULL), analyze);
   for (uint64 i = 0; i < SPI_processed; i++) {
     bool isnull;
     Datum line = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);

@@ -37,6 +37,7 @@
 #include "engine/cursor.h"
 #include "engine/delivery.h"
 #include "engine/diff.h"
+#include "engine/execute.h"
 #include "engine/guard.h"
 #include "engine/held.h"
 #include "engine/record.h"
@@ -281,14 +282,6 @@ static void read_progress(int64 rows, void *arg) {
     ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("run cancelled")));
 }
 
-static void pin_diff_settings(void) {
-  char work_mem[32];
-
-  snprintf(work_mem, sizeof(work_mem), "%d", ond_setting_work_mem_kb);
-  (void)set_config_option("work_mem", work_mem, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-  (void)set_config_option("jit", "off", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
 static void compile(Run *run) {
   MemoryContext saved = MemoryContextSwitchTo(run->context);
   OndModel *model = ond_model_analyze(run->sync->model);
@@ -329,7 +322,7 @@ static void in_owner_transaction(Run *run, void (*work)(Run *)) {
 
   begin_owner_transaction(run);
   ond_owner_begin(&scope, run->sync->owner, run->sync->model_search_path, false);
-  pin_diff_settings();
+  ond_execute_pin();
   arm_timeout(run);
   work(run);
   disable_timeout(STATEMENT_TIMEOUT, false);

@@ -1,8 +1,8 @@
 /*
  * statement.c - the one statement of the diff: model FULL JOIN state table on the typed keys, unfiltered.
  *
- *   SELECT s.k1, s._hash, …, m._m, m.k1, m.c1, …
- *   FROM (SELECT true AS _m, (q.id)::int8 AS k1, q.id AS c1, … FROM (<model>) q) m
+ *   SELECT s.k1, s._hash, …, m.k1, m.c1, …
+ *   FROM (SELECT (q.id)::int8 AS k1, q.id AS c1, … FROM (<model>) q) m
  *   FULL JOIN (SELECT … FROM ondatra.state_7) s ON m.k1 = s.k1
  *
  * A lookup of the mapping joins another sync's state table to q; its key is unique, so no row is there twice.
@@ -36,10 +36,9 @@ void ond_diff_columns(const OndSpec *spec, OndDiffColumns *c) {
   c->change_id = n + 7;
   c->remote_id = n + 8;
   c->remote = n + 9;
-  c->present = n + 10;
-  c->model_keys = n + 11;
-  c->ordinal = ond_spec_is_ordered(spec) ? n + 11 + n : -1;
-  c->values = n + 11 + n + (c->ordinal >= 0 ? 1 : 0);
+  c->model_keys = n + 10;
+  c->ordinal = ond_spec_is_ordered(spec) ? n + 10 + n : -1;
+  c->values = n + 10 + n + (c->ordinal >= 0 ? 1 : 0);
 }
 
 static void append_key_cast(StringInfo s, const OndSpec *spec, int key) {
@@ -49,9 +48,9 @@ static void append_key_cast(StringInfo s, const OndSpec *spec, int key) {
 
 /* number: the ordinal's expression */
 static void append_model_list(StringInfo s, const OndSpec *spec, const char *number) {
-  appendStringInfoString(s, "SELECT true AS _m");
+  appendStringInfoString(s, "SELECT ");
   for (int i = 0; i < spec->n_keys; i++) {
-    appendStringInfoString(s, ", ");
+    appendStringInfoString(s, i > 0 ? ", " : "");
     append_key_cast(s, spec, i);
     appendStringInfo(s, " AS k%d", i + 1);
   }
@@ -161,7 +160,7 @@ char *ond_diff_statement(const OndSpec *spec, OndPass pass, const char *keys_jso
   for (int i = 0; i < spec->n_keys; i++)
     appendStringInfo(&s, "s.k%d, ", i + 1);
   appendStringInfoString(&s, "s._hash, s._refused, s._retry_at, s._attempts, s._doubt_op, s._doubt_hash, s._sent_at, s._change_id, s._remote_id,"
-                             " s._remote, m._m");
+                             " s._remote");
   for (int i = 0; i < spec->n_keys; i++)
     appendStringInfo(&s, ", m.k%d", i + 1);
   if (ond_spec_is_ordered(spec))

@@ -12,8 +12,7 @@
 typedef struct OndDiffColumns {
   int state_keys;             /* n_keys of them; NULL: no state row */
   int hash, refused, retry_at, attempts, doubt_op, doubt_hash, sent_at, change_id, remote_id, remote;
-  int present;                /* true: a model row */
-  int model_keys;             /* n_keys of them, typed like the state's */
+  int model_keys;             /* n_keys of them, typed like the state's; a row with a state row is of the model too iff the first is not NULL */
   int ordinal;                /* -1: none */
   int values;                 /* n_values of them */
 } OndDiffColumns;

@@ -1,0 +1,19 @@
+/*
+ * execute.h - plans and executes the diff's statement.
+ */
+#ifndef OND_ENGINE_EXECUTE_H
+#define OND_ENGINE_EXECUTE_H
+
+#include "postgres.h"
+#include "tcop/dest.h"
+
+/* Sets what the statement is planned and executed under (work_mem from ondatra.work_mem, jit off) until the scope's settings are undone. */
+extern void ond_execute_pin(void);
+
+/* Executes one SELECT under the active snapshot; its rows go to dest. Raises what the statement raises. */
+extern void ond_execute(const char *sql, DestReceiver *dest);
+
+/* EXPLAIN of what ond_execute does. Needs SPI; the lines are in SPI_tuptable. */
+extern void ond_execute_explain(const char *sql, bool analyze);
+
+#endif
