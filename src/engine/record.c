@@ -301,6 +301,7 @@ static void record(OndRecorder *r, OndTask **resolved, int n) {
       w->remote_id = row->remote_id;
       w->remote = row->remote;
       w->accepted_now = accepted;
+      w->is_new = !row->has_before;
     }
     if (resolution.failed)
       set_failure(&failures[n_failures++], row, &resolution);
@@ -453,6 +454,7 @@ void ond_record_settle(const OndSync *sync, int n_keys, const char *const *key_t
     while (n < SETTLE_ROWS && (row = ond_store_next(store)) != NULL) {
       writes[n].key_text = row->key_text;
       writes[n].state = row->after;
+      writes[n].is_new = !row->has_before;
       closed[n] = row->key_json;
       n++;
     }

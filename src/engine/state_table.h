@@ -32,9 +32,10 @@ typedef struct OndStateWrite {
   const char *remote_id;      /* NULL: keep */
   const char *remote;         /* NULL: keep; JSON object */
   bool accepted_now;          /* moves _synced_at */
+  bool is_new;                /* the table has no row of this key: the diff saw none, and only this run writes */
 } OndStateWrite;
 
-/* Writes or removes n rows with two statements; keys are distinct. types: the key columns' SQL types. */
+/* Writes or removes n rows at once; keys are distinct. types: the key columns' SQL types. 23505 when a row said to be new is there. */
 extern void ond_state_write(int64 sync_id, int n_keys, const char *const *types, int n, const OndStateWrite *writes);
 /* Reads the rows of n keys: found[i] tells whether states[i] is one. */
 extern void ond_state_read(int64 sync_id, int n_keys, const char *const *types, int n, const OndBytes *const *key_texts, bool *found,
