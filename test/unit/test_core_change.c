@@ -386,6 +386,15 @@ TEST(change_resolve_accepted_leaves_only_what_was_sent) {
   }
 }
 
+/* Whatever a caller says of doubt: a no to the content settles the change. */
+TEST(change_resolve_of_a_definite_no_makes_no_doubt) {
+  OndResolvePolicy policy = {NOW, false, MAX_ATTEMPTS, false};
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, true, NOW, &policy);
+
+  CHECK_INT(r.after.doubt_op, OND_OP_NONE);
+  CHECK(r.failed && r.failed_as == OND_OUT_REJECTED && r.next_attempt_at == OND_NEVER);
+}
+
 TEST(change_resolve_of_a_stopped_run_leaves_doubt_without_a_failed_row) {
   OndResolvePolicy policy = {NOW, false, MAX_ATTEMPTS, true};
   OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, true, NOW, &policy);

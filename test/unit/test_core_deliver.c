@@ -282,6 +282,8 @@ TEST(deliver_isolates_a_row_that_makes_the_server_fail) {
   c.crash = 40;
   deliver(&c);
   CHECK(sim_count(&world, OND_OUT_UNAVAILABLE) >= 1);
+  /* every try of the whole, then one of each half */
+  CHECK(world.n_starts <= c.policy.retry.attempts + 2 * 5 * sim_count(&world, OND_OUT_UNAVAILABLE));
   CHECK_INT(sim_count(&world, OND_OUT_UNAVAILABLE) + sim_count(&world, OND_OUT_ACCEPTED), 32);
   for (int i = 0; i < 32; i++) {
     CHECK(world.rows[i].outcome != OND_OUT_UNAVAILABLE || (world.rows[i].kind == SIM_CRASH && world.rows[i].in_doubt));
@@ -472,6 +474,7 @@ TEST(deliver_holds_no_more_payload_than_it_may) {
   c.policy.breaker_failures = 1000;
   deliver(&c); /* io_next() checks it */
   CHECK_INT(world.stop, OND_STOP_NONE);
+  CHECK(world.now - world.begin < 200 * SIM_S); /* nor less: 430 tries of a second by four connections */
 }
 
 TEST(deliver_gives_its_permits_back_when_a_commit_fails) {

@@ -72,6 +72,7 @@ static OndTask *io_next(void *arg) {
   SimRow *row = &sim->rows[sim->n_taken];
 
   EXPECT(!sim->asked && !sim->commit_failed && !sim->breaker_due && !sim->auth_due && !sim->drained);
+  EXPECT(sim->now >= sim->permit_due); /* what waits for a permit is not put into a window ahead */
   EXPECT(sim->held_rows == 0 || sim->held_bytes < sim->config->policy.window_bytes_max);
   EXPECT(sim->held_rows <= (int64_t)HELD_WINDOWS * sim->config->policy.window_rows_max);
   sim->now += pick(&sim->random, 0, sim->config->next_us);
@@ -252,7 +253,7 @@ static void check_start(Sim *sim, const OndRequest *r) {
   EXPECT(sim->longest_wait <= policy->permit_wait_max_us);
   EXPECT(sim->stats.accepted > 0 || sim->stats.refused + sim->stats.unmentioned < policy->breaker_refusals);
   EXPECT(sim->n_flights < (policy->ordered ? 1 : policy->concurrency));
-  EXPECT(sim->permits == sim->n_flights + 1);
+  EXPECT(sim->permits == sim->n_flights + 1 && sim->permit_route == r->route && sim->permit_step == r->step);
   EXPECT(sim->now >= sim->paused_until);
   EXPECT(r->n >= 1 && r->n <= op->batch_rows);
   EXPECT(r->step >= 0 && r->step <= sim->config->job_steps && (r->step == 0 || r->attempt < policy->retry.attempts));
@@ -610,7 +611,10 @@ static int64_t io_permit(void *arg, const OndRequest *request) {
   }
   if (wait == 0) {
     count_grant(sim);
+    sim->permit_route = request->route;
+    sim->permit_step = request->step;
   }
+  sim->permit_due = sim->now + wait;
   sim->longest_wait = wait > sim->longest_wait ? wait : sim->longest_wait;
   if (wait > 0 && !sim->starved) {
     sim->starved_since = sim->now;

@@ -119,6 +119,9 @@ typedef struct Sim {
   SimStart starts[4096]; /* the first of them */
   int n_starts, n_retries;
   int permits; /* granted and not given back */
+  OndRoute permit_route; /* what the last one is for */
+  int permit_step;
+  int64_t permit_due; /* none before */
   int64_t paused_until, longest_wait;
   OndRateWindow windows[SIM_LIMITS];
   int64_t *granted[SIM_LIMITS]; /* the last N, a ring */
