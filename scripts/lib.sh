@@ -64,6 +64,7 @@ Run this as root, or install them first: apt-get install --no-install-recommends
   rm -f "$apt_log"
   # Their packages would start them at the next boot; the tests start their own.
   case " $missing" in *" nginx-light "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;; esac
+  case " $missing" in *" lighttpd "*) update-rc.d lighttpd disable >/dev/null 2>&1 || true ;; esac
   case " $missing" in *" clickhouse-server "*) update-rc.d clickhouse-server disable >/dev/null 2>&1 || true ;; esac
 }
 

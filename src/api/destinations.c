@@ -37,25 +37,28 @@ static void check_connector(const char *connector) {
 }
 
 /* What the connector says about the destination by itself. */
-static void check_account(const OndDestination *d, const char *auth_type) {
+static bool check_account(const OndDestination *d, const OndAuth *auth, OndError *err) {
   OndConnector *connector = ond_destination_compile(d, NULL);
-  OndError err;
-  bool ok = ond_connector_takes_auth(connector, auth_type, &err);
+  bool ok = ond_connector_takes_auth(connector, ond_auth_type_name(auth->type), err) && ond_connector_check_auth(connector, auth, err);
 
   ond_connector_free(connector);
-  if (!ok) {
-    ond_raise(&err);
-  }
+  return ok;
 }
 
 /* Checks both documents; returns the names of the secrets that auth refers to, in the database's encoding. */
 static List *check_documents(const OndDestination *d) {
   List *secrets = NIL;
   OndAuth *auth;
+  OndError err;
+  bool named;
 
   check_connector(d->connector);
   auth = ond_destination_auth(d);
-  check_account(d, ond_auth_type_name(auth->type));
+  named = check_account(d, auth, &err);
+  if (!named) {
+    ond_auth_free(auth);
+    ond_raise(&err);
+  }
   for (int i = 0; i < auth->n; i++) {
     if (auth->items[i].source == OND_CREDENTIAL_SECRET) {
       secrets = lappend(secrets, pstrdup(auth->items[i].ref));
@@ -111,7 +114,7 @@ static void check_syncs(const OndDestination *d, const int64 *ids, int n) {
     OndSync *s = ond_sync_load(ids[i]);
     OndConnector *connector = ond_destination_compile(d, s);
     OndError err;
-    bool ok = ond_connector_bind_sync(connector, s, &err);
+    bool ok = ond_connector_bind_sync(connector, s, &err) && ond_destination_check_auth(d, connector, &err);
 
     ond_connector_free(connector);
     if (!ok) {

@@ -12,7 +12,7 @@
 #include "miscadmin.h"
 #include "worker/shared.h"
 
-#define SECRET_BYTES_MAX 12288 /* what fits a header */
+#define SECRET_BYTES_MAX 65536 /* a chain of certificates; what goes into a header is measured there */
 
 PG_FUNCTION_INFO_V1(ond_sql_set_secret);
 Datum ond_sql_set_secret(PG_FUNCTION_ARGS) {

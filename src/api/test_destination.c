@@ -19,13 +19,12 @@
 #include "api/api.h"
 #include "api/destinations.h"
 #include "catalog/connector.h"
-#include "catalog/secrets.h"
 #include "catalog/settings.h"
 #include "core/mem.h"
-#include "core/url.h"
 #include "http/http.h"
 
 #define POLL_MS       100
+#define CHALLENGES_MAX 2
 #define MESSAGE_BYTES 1001
 #define COLUMNS       4 /* ok, http_status, elapsed_ms, message */
 
@@ -57,19 +56,20 @@ static void free_check(Check *c) {
 
 static void prepare(Check *c, const OndDestination *d) {
   OndHttpOptions options;
-  OndUrl url;
   OndError err;
 
   if (!ond_http_global_init(&err)) {
     ond_raise(&err);
   }
   c->connector = ond_destination_compile(d, NULL);
-  c->auth = ond_destination_auth(d);
-  if (!ond_connector_render_check(c->connector, &c->request, &err) || !ond_url_parse(c->request.url, &url, &err) ||
-      !ond_secrets_resolve(c->auth, d->owner, url.host, &err) || !ond_auth_apply(c->auth, &c->request, &err)) {
+  c->auth = ond_destination_credentials(d, c->connector, &err);
+  if (c->auth == NULL || !ond_connector_render_check(c->connector, &c->request, &err) || !ond_auth_apply(c->auth, &c->request, &err)) {
     ond_raise(&err);
   }
   ond_http_options_default(&options);
+  if (!ond_auth_tls(c->auth, ond_connector_base_url(c->connector), &options, &err)) {
+    ond_raise(&err);
+  }
   options.connections_max = 1;
   options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
   strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
@@ -92,6 +92,21 @@ static void exchange(Check *c) {
   while ((c->response = ond_http_take(c->http)) == NULL) {
     CHECK_FOR_INTERRUPTS();
     ond_http_poll(c->http, POLL_MS);
+  }
+}
+
+/* A challenge is answered, as a run would. */
+static void converse(Check *c) {
+  OndError err;
+
+  exchange(c);
+  for (int i = 0; i < CHALLENGES_MAX && c->response->status == 401 && ond_auth_challenged(c->auth, &c->request, c->response, &err); i++) {
+    ond_http_response_free(c->response);
+    c->response = NULL;
+    if (!ond_auth_apply(c->auth, &c->request, &err)) {
+      ond_raise(&err);
+    }
+    exchange(c);
   }
 }
 
@@ -143,7 +158,7 @@ Datum ond_sql_test_destination(PG_FUNCTION_ARGS) {
   {
     prepare(&c, d);
     ond_call_end(&call);
-    exchange(&c);
+    converse(&c);
     row = result_row(fcinfo, &c);
   }
   PG_FINALLY();

@@ -8,7 +8,9 @@
 #include "mb/pg_wchar.h"
 
 #include "catalog/connector.h"
+#include "catalog/secrets.h"
 #include "catalog/session.h"
+#include "core/url.h"
 
 static char *to_utf8(const char *text) {
   return text == NULL ? NULL : pg_server_to_any(text, (int)strlen(text), PG_UTF8);
@@ -33,6 +35,35 @@ OndConnector *ond_destination_compile(const OndDestination *d, const OndSync *s)
     ond_raise(&err);
   }
   return connector;
+}
+
+static bool resolve(OndAuth *auth, const OndDestination *d, OndConnector *connector, OndError *err) {
+  const char *base_url = ond_connector_base_url(connector);
+  OndUrl url;
+
+  return ond_connector_check_auth(connector, auth, err) && ond_url_parse(base_url, &url, err) && ond_auth_trust(auth, base_url, err) &&
+         ond_secrets_resolve(auth, d->owner, url.host, err);
+}
+
+OndAuth *ond_destination_credentials(const OndDestination *d, OndConnector *connector, OndError *err) {
+  char *text = to_utf8(d->auth);
+  OndAuth *auth = ond_auth_parse(text, text == NULL ? 0 : strlen(text), err);
+
+  if (auth != NULL && !resolve(auth, d, connector, err)) {
+    ond_auth_free(auth);
+    auth = NULL;
+  }
+  ond_connector_use_auth(connector, auth);
+  return auth;
+}
+
+bool ond_destination_check_auth(const OndDestination *d, const OndConnector *connector, OndError *err) {
+  char *text = to_utf8(d->auth);
+  OndAuth *auth = ond_auth_parse(text, text == NULL ? 0 : strlen(text), err);
+  bool ok = auth != NULL && ond_connector_check_auth(connector, auth, err);
+
+  ond_auth_free(auth);
+  return ok;
 }
 
 bool ond_connector_bind_sync(OndConnector *c, const OndSync *s, OndError *err) {

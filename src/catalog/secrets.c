@@ -29,7 +29,7 @@
 #include "catalog/settings.h"
 #include "core/mem.h"
 
-#define FILE_BYTES_MAX 12288 /* as much as fits a header */
+#define FILE_BYTES_MAX 65536 /* a chain of certificates; what goes into a header is measured there */
 
 /* --- rows ----------------------------------------------------------------------------------------------------- */
 
@@ -232,7 +232,7 @@ static bool resolve_env(OndCredential *item, Oid owner, const char *host, OndErr
 
 /* The file's text without one line end at its end; false with errno (0: too long or not text). */
 static bool read_file(const char *path, OndCredential *item) {
-  char text[FILE_BYTES_MAX + 2];
+  char *text = palloc(FILE_BYTES_MAX + 2);
   int fd = OpenTransientFile(path, O_RDONLY | PG_BINARY | O_NONBLOCK);
   ssize_t n;
 
@@ -240,20 +240,20 @@ static bool read_file(const char *path, OndCredential *item) {
     return false;
   }
   errno = 0;
-  n = read(fd, text, sizeof(text));
+  n = read(fd, text, FILE_BYTES_MAX + 2);
   CloseTransientFile(fd);
   if (n < 0) {
     return false;
   }
   if (n > FILE_BYTES_MAX || memchr(text, '\0', n) != NULL) {
-    ond_wipe(text, sizeof(text));
+    ond_wipe(text, FILE_BYTES_MAX + 2);
     errno = 0;
     return false;
   }
   n -= n > 0 && text[n - 1] == '\n' ? 1 : 0;
   n -= n > 0 && text[n - 1] == '\r' ? 1 : 0;
   item->value = ond_strndup(text, n);
-  ond_wipe(text, sizeof(text));
+  ond_wipe(text, FILE_BYTES_MAX + 2);
   return true;
 }
 
@@ -274,9 +274,15 @@ static bool resolve_file(OndCredential *item, Oid owner, const char *host, OndEr
   return true;
 }
 
-bool ond_secrets_resolve(OndAuth *auth, Oid owner, const char *host, OndError *err) {
+/* Where a credential goes: what is for the token endpoint is allowed by that host. */
+static const char *host_of(const OndAuth *auth, const OndCredential *item, const char *host) {
+  return auth->token != NULL && (item->use == OND_USE_TOKEN || item->use == OND_USE_TOKEN_PARAMETER) ? auth->token->host : host;
+}
+
+bool ond_secrets_resolve(OndAuth *auth, Oid owner, const char *destination_host, OndError *err) {
   for (int i = 0; i < auth->n; i++) {
     OndCredential *item = &auth->items[i];
+    const char *host = host_of(auth, item, destination_host);
     bool ok = true;
 
     if (item->value != NULL) {

@@ -12,6 +12,6 @@
  * superuser's allow-lists (ondatra.secret_env, ondatra.secret_dir) say. Called inside "ours". False and err (28000, with a hint) when one
  * cannot be resolved: then nothing may be sent.
  */
-extern bool ond_secrets_resolve(OndAuth *auth, Oid owner, const char *host, OndError *err);
+extern bool ond_secrets_resolve(OndAuth *auth, Oid owner, const char *destination_host, OndError *err);
 
 #endif

@@ -237,6 +237,35 @@ void ond_connector_free(OndConnector *c) {
   }
 }
 
+void ond_connector_use_auth(OndConnector *c, const OndAuth *auth) {
+  c->values = auth;
+}
+
+static bool has_value(const OndAuth *auth, const char *name) {
+  for (int i = 0; auth && i < auth->n; i++) {
+    if (auth->items[i].use == OND_USE_VALUE && strcmp(auth->items[i].name, name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool ond_connector_check_auth(const OndConnector *c, const OndAuth *auth, OndError *err) {
+  if (c->gzip && auth && auth->type == OND_AUTH_HMAC) {
+    ond_error_set(err, "bodies signed with \"hmac\" cannot be compressed");
+    ond_error_hint(err, "Leave \"gzip\" out: receivers do not agree on what the signature of a compressed body is over.");
+    return false;
+  }
+  for (const OndName *one = c->auth_values; one; one = one->next) {
+    if (!has_value(auth, one->name)) {
+      ond_error_set(err, "{{auth.%.100s}} names no value of the destination's auth", one->name);
+      ond_error_hint(err, "Write \"values\": {\"%.100s\": {\"secret\": \"name\"}} into auth, beside its \"type\".", one->name);
+      return false;
+    }
+  }
+  return true;
+}
+
 const OndConnectorLimits *ond_connector_limits(const OndConnector *c) {
   return &c->limits;
 }

@@ -95,6 +95,13 @@ typedef struct OndConnectorSource {
 extern OndConnector *ond_connector_parse(const OndConnectorSource *source, OndError *err);
 extern void ond_connector_free(OndConnector *c); /* NULL is fine */
 
+/*
+ * Where {{auth.name}} comes from when requests are rendered: auth is only borrowed. Without it, and while it is not resolved, rendering such a template fails.
+ */
+extern void ond_connector_use_auth(OndConnector *c, const OndAuth *auth);
+/* Whether the two fit: auth has every value that templates name, and nothing is compressed that cannot be. err says what is wrong. */
+extern bool ond_connector_check_auth(const OndConnector *c, const OndAuth *auth, OndError *err);
+
 /* What document and options set, with defaults. */
 typedef struct OndConnectorLimits {
   OndRateSpec rate;

@@ -182,11 +182,18 @@ typedef struct OndKeyUse {
   OndKind kind;          /* of the operation */
 } OndKeyUse;
 
+typedef struct OndName {
+  struct OndName *next;
+  const char *name;
+} OndName;
+
 struct OndConnector {
   OndArena *arena;
   const char *name;
   bool document;  /* it has a document of its own; false: `http` */
   bool lenient;   /* only checked: variables need no values */
+  const OndAuth *values; /* of ond_connector_use_auth(); values of {{auth.name}} */
+  OndName *auth_values;  /* the names that templates use */
   OndConnectorLimits limits;
   OndRateHeaders rate_headers;
   int n_auth; /* kinds of credentials that it takes; 0: any */

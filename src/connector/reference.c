@@ -84,6 +84,33 @@ void ond_reference_note_key(const OndScope *s, const OndNode *at, OndTemplatePar
   s->c->key_uses = use;
 }
 
+/* A name among those that the destination's auth must have; appended when it is new. */
+static void note_auth_value(OndConnector *c, const char *name) {
+  OndName *one;
+
+  for (one = c->auth_values; one; one = one->next) {
+    if (strcmp(one->name, name) == 0) {
+      return;
+    }
+  }
+  one = ond_arena_alloc(c->arena, sizeof(*one));
+  one->name = name;
+  one->next = c->auth_values;
+  c->auth_values = one;
+}
+
+/* {{auth.name}}: a credential of the destination. Paths are shown and logged. */
+static bool resolve_auth(const OndScope *s, const OndNode *at, OndTemplatePart *part, const char *name, OndError *err) {
+  if (s->path) {
+    fail(at, err, part, "is a credential and cannot stand in a path");
+    ond_error_hint(err, "Paths are shown and logged; use a header, a query parameter or the body.");
+    return false;
+  }
+  part->slot = OND_SLOT_AUTH;
+  note_auth_value(s->c, ond_arena_strndup(s->c->arena, name, part->name.n - (size_t)(name - part->name.p)));
+  return true;
+}
+
 /* Words that stand for the request; false: the name is none of them. */
 static bool resolve_word(const OndScope *s, OndTemplatePart *part) {
   if (name_is(part, "operation")) {
@@ -145,6 +172,9 @@ static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part,
 
   if (variable) {
     return resolve_variable(s, at, part, variable, err);
+  }
+  if (!part->quoted && name_after(part, "auth.")) {
+    return resolve_auth(s, at, part, name_after(part, "auth."), err);
   }
   if (!s->o) {
     fail(at, err, part, "is not known here");
@@ -255,6 +285,7 @@ static OndBytes raw_value(OndValues *v, const OndTemplatePart *part, bool *json)
     return c_text(v->number);
   case OND_SLOT_REQUEST_KEY: return v->context ? c_text(v->context->idempotency_key) : OND_BYTES_NONE;
   case OND_SLOT_ROW_KEY: return v->row ? c_text(v->row->idempotency_key) : OND_BYTES_NONE;
+  case OND_SLOT_AUTH: return c_text(ond_auth_named_value(v->c->values, part->name.p + 5, part->name.n - 5));
   }
   return OND_BYTES_NONE;
 }
@@ -269,6 +300,9 @@ static bool present_value(OndValues *v, const OndTemplatePart *part, OndBytes *o
 
   *out = raw_value(v, part, json);
   if (!*json) {
+    if (!out->p && part->slot == OND_SLOT_AUTH) {
+      return fail_value(part, "is not resolved", err);
+    }
     return out->p || fail_value(part, "has no value in this row", err);
   }
   kind = ond_json_kind(*out);

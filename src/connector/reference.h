@@ -20,7 +20,8 @@ typedef enum OndSlot {
   OND_SLOT_OBJECT,
   OND_SLOT_RUN_ID,
   OND_SLOT_REQUEST_KEY,
-  OND_SLOT_ROW_KEY
+  OND_SLOT_ROW_KEY,
+  OND_SLOT_AUTH
 } OndSlot;
 
 /* Where a template stands. */
@@ -28,6 +29,7 @@ typedef struct OndScope {
   OndConnector *c;
   const OndOperation *o; /* NULL: outside of an operation, only variables are known */
   bool rows;             /* may name what belongs to a row */
+  bool path;             /* in a path: credentials may not stand there */
   bool each;             /* stands for every row by itself: {{idempotency_key}} is the row's */
 } OndScope;
 

@@ -6,6 +6,7 @@
  * request on out is complete or empty.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 #include "connector/body.h"
 #include "connector/form.h"
@@ -235,6 +236,9 @@ bool ond_connector_render(const OndConnector *c, const OndOperation *o, const On
   ond_values_init(&r.values, c, o, context);
   r.values.row = rows[0];
   render_begin(&r);
+  if (context && context->idempotency_key) {
+    snprintf(out->id, sizeof(out->id), "%s", context->idempotency_key);
+  }
   ok = render_url(&r) && render_headers(&r, o->body ? o->content_type : NULL) && render_body(&r, o);
   if (!ok && bad_row) {
     *bad_row = r.bad_row;

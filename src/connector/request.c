@@ -140,6 +140,7 @@ static bool parse_path(const OndScope *s, const OndNode *at, OndRequestTemplate 
   const char *text;
   size_t slashes = 0;
   Cut cut = {.arena = s->c->arena, .out = out};
+  OndScope path_scope = *s;
 
   if (!ond_node_string(at, &text, err)) {
     return false;
@@ -169,8 +170,9 @@ static bool parse_path(const OndScope *s, const OndNode *at, OndRequestTemplate 
   if (!check_pieces(at, out, err)) {
     return false;
   }
+  path_scope.path = true;
   for (int i = 0; i < out->n_pieces; i++) {
-    if (!ond_reference_resolve(s, at, &out->pieces[i], err)) {
+    if (!ond_reference_resolve(&path_scope, at, &out->pieces[i], err)) {
       return false;
     }
   }
@@ -354,11 +356,18 @@ static bool is_credential(const char *name) {
   return false;
 }
 
-static bool check_header_name(const OndNode *at, OndError *err) {
-  if (!ond_request_header_name(at, at->member, err)) {
-    return false;
+/* Whether a credential of the auth stands in it: then the value is no literal. */
+static bool names_auth(const OndTemplate *t) {
+  for (int i = 0; i < t->n; i++) {
+    if (t->parts[i].slot == OND_SLOT_AUTH) {
+      return true;
+    }
   }
-  if (is_credential(at->member)) {
+  return false;
+}
+
+static bool check_header_name(const OndNode *at, const OndTemplate *value, OndError *err) {
+  if (is_credential(at->member) && !names_auth(value)) {
     ond_node_fail(at, err, "the header \"%s\" carries a credential", at->member);
     ond_error_hint(
         err, "Store it with set_secret and name it in auth: {\"type\": \"header\", \"headers\": {\"%.100s\": {\"secret\": \"name\"}}}.",
@@ -425,7 +434,8 @@ bool ond_request_headers(const OndScope *s, const OndNode *at, int *n, OndHeader
     OndHeader header = {.name = ond_arena_strdup(s->c->arena, node.member)};
     const char *text;
 
-    if (!check_header_name(&node, err) || !ond_node_string(&node, &text, err) || !ond_reference_parse(s, &node, text, &header.value, err) ||
+    if (!ond_request_header_name(&node, node.member, err) || !ond_node_string(&node, &text, err) ||
+        !ond_reference_parse(s, &node, text, &header.value, err) || !check_header_name(&node, &header.value, err) ||
         !check_header_literals(&node, &header.value, err)) {
       return false;
     }

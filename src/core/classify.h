@@ -22,6 +22,7 @@ typedef enum OndAnswer {
   OND_ANSWER_AUTH,            /* 401, 403, 407 */
   OND_ANSWER_UNAVAILABLE,     /* nothing reached the server, or 408, 425: definite no, for now */
   OND_ANSWER_IN_DOUBT,        /* 5xx, no answer, too large: the server may have acted */
+  OND_ANSWER_AGAIN,           /* likewise the engine's: a definite no that only asks for other credentials; the same request goes again, this try does not count */
   OND_ANSWER_CONTINUE         /* never classified from a status: the engine's word that the request goes on with another step */
 } OndAnswer;
 

@@ -205,6 +205,7 @@ static OndOutcome outcome_of(OndAnswer answer, int http_status) {
     case OND_ANSWER_UNAVAILABLE: return OND_OUT_UNAVAILABLE;
     case OND_ANSWER_IN_DOUBT: return http_status >= 500 ? OND_OUT_UNAVAILABLE : OND_OUT_UNKNOWN;
     case OND_ANSWER_READ: /* its rows have outcomes of their own */
+    case OND_ANSWER_AGAIN:
     case OND_ANSWER_CONTINUE: break;
   }
   return OND_OUT_UNKNOWN;
@@ -218,6 +219,7 @@ static void note_health(Delivery *d, OndAnswer answer) {
     case OND_ANSWER_AUTH: d->auth_failures++; break;
     case OND_ANSWER_UNAVAILABLE:
     case OND_ANSWER_IN_DOUBT: d->failures++; break;
+    case OND_ANSWER_AGAIN: break;
     case OND_ANSWER_THROTTLED: d->throttled++; break; /* the pause is the answer to that, for a while */
   }
   if (d->stop != OND_STOP_NONE)
@@ -234,6 +236,8 @@ static void note_health(Delivery *d, OndAnswer answer) {
  * What an answer tells about all its rows. Doubt is sticky over the tries of a run; only a definite answer about the content ends it.
  */
 static void note_answer(OndRequest *r, const OndReply *reply) {
+  if (reply->answer == OND_ANSWER_AGAIN)
+    return;
   r->last_answer = reply->answer;
   for (int i = 0; i < r->n; i++) {
     OndTask *task = r->tasks[i];
@@ -318,8 +322,15 @@ static void take_rows(Delivery *d, OndRequest *r, const OndReply *reply) {
 /* The request goes on with its next step when that is due. */
 static void take_step(Delivery *d, OndRequest *r, const OndReply *reply) {
   r->step++;
-  r->attempt = 0;
+  r->attempt = r->agains = 0;
   request_wait(d, r, d->io->clock(d->io->arg) + (reply->retry_after_us > 0 ? reply->retry_after_us : 0));
+}
+
+/* The same once more, under a permit of its own: the try that brought this answer does not count. */
+static void take_again(Delivery *d, OndRequest *r) {
+  r->agains++;
+  r->attempt--;
+  request_wait(d, r, d->io->clock(d->io->arg));
 }
 
 /* A refused batch is cut until the bad rows stand alone; when the run stops first, nobody knows which rows the refusal was about. */
@@ -365,6 +376,8 @@ static void take_answer(Delivery *d, OndRequest *r, OndReply *reply) {
     take_rows(d, r, reply);
   else if (reply->answer == OND_ANSWER_CONTINUE)
     take_step(d, r, reply);
+  else if (reply->answer == OND_ANSWER_AGAIN)
+    take_again(d, r);
   else if (reply->answer == OND_ANSWER_REFUSED)
     take_refusal(d, r, reply);
   else

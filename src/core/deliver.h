@@ -63,6 +63,7 @@ typedef struct OndRequest {
   int attempt;               /* tries of this step begun */
   int step;                  /* answers CONTINUE so far */
   bool open;                 /* has started, and has not ended */
+  int agains;                /* answers AGAIN in this step; the engine gives no more than it finds good */
   int64_t not_before;        /* monotonic microseconds */
   OndAnswer last_answer;
   void *wire;                /* the engine's, from start() to the answer */

@@ -25,12 +25,14 @@
 
 #include "catalog/settings.h"
 #include "core/text.h"
+#include "catalog/session.h"
 #include "engine/delivery.h"
 #include "engine/state_table.h"
 
 #define IN_DOUBT_EXTRA_US 30000000
 #define PAUSE_MAX_US (INT64CONST(600) * 1000000)
 #define PAYLOAD_FRAME_BYTES 64
+#define AGAINS_MAX 2
 
 typedef struct Context {
   const OndDeliveryInput *input;
@@ -284,6 +286,15 @@ static void note_failure(Context *c, OndRequest *request, const OndOperation *op
   c->input->host->budget_error(words);
 }
 
+/* A 401 that only says what the credentials must look like now: the same request goes again. */
+static bool may_answer(Context *c, const OndRequest *request, const Wire *wire, const OndHttpResponse *response) {
+  OndError err;
+
+  if (response->status != 401 || request->agains >= AGAINS_MAX)
+    return false;
+  return ond_auth_challenged(c->input->auth, &wire->http, response, &err);
+}
+
 static OndRequest *io_take(void *arg, OndReply *reply) {
   Context *c = arg;
   OndHttpResponse *response = ond_http_take(c->http);
@@ -307,11 +318,13 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
   reply->http_status = response->status;
   reply->may_bisect = ond_classify_bisect(response->status, &info->statuses);
   retry_after = ond_http_response_header(response, "Retry-After");
+  if (reply->answer == OND_ANSWER_AUTH && may_answer(c, request, wire, response))
+    reply->answer = OND_ANSWER_AGAIN;
   reply->retry_after_us = retry_after.p == NULL ? -1 : ond_retry_after_us(retry_after.p, retry_after.n, (int64)time(NULL));
   heed_rate_headers(c, response);
   if (reply->answer == OND_ANSWER_READ)
     read_rows(c, request, operation, response);
-  else
+  else if (reply->answer != OND_ANSWER_AGAIN)
     note_failure(c, request, operation, response);
   ond_http_response_free(response);
   wire_free(wire);
@@ -440,6 +453,8 @@ static void open_transport(Context *c, int concurrency) {
   options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
   strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
   options.addresses = c->input->addresses;
+  if (!ond_auth_tls(c->input->auth, ond_connector_base_url(c->input->spec->connector), &options, &err))
+    ond_raise(&err);
   options.http2 = offers_http2(c->input->spec);
   options.acquire_fd = acquire_fd;
   options.release_fd = release_fd;

@@ -119,9 +119,7 @@ static OndAuth *redacted_auth(const OndDestination *destination) {
 
   if (auth == NULL)
     ond_raise(&err);
-  for (int i = 0; i < auth->n; i++)
-    if (auth->items[i].value == NULL)
-      auth->items[i].value = ond_strdup(auth->items[i].source == OND_CREDENTIAL_LITERAL ? auth->items[i].ref : "***");
+  ond_auth_redact(auth);
   return auth;
 }
 
@@ -166,6 +164,7 @@ static bool render(const OndSpec *spec, OndChangeRow *const *changes, int n, con
     rows[i] = &changes[i]->row;
   ond_delivery_request_key(spec->sync, changes, n, key);
   ond_http_request_init(request);
+  ond_connector_use_auth(spec->connector, auth);
   return ond_connector_render(spec->connector, ond_connector_operation(spec->connector, changes[0]->task.op), rows, n, &context, request, bad, err) &&
          ond_auth_apply(auth, request, err);
 }

@@ -30,10 +30,8 @@
 
 #include "catalog/connector.h"
 #include "catalog/edit.h"
-#include "catalog/secrets.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
-#include "core/url.h"
 #include "engine/cursor.h"
 #include "engine/delivery.h"
 #include "engine/diff.h"
@@ -186,33 +184,19 @@ static void free_auth(void *arg) {
   ond_auth_free(arg);
 }
 
-/* Where requests go: the base URL is the destination's own or its connector's. */
-static char *base_host(const OndDestination *destination) {
-  OndConnector *connector = ond_destination_compile(destination, NULL);
-  OndError err;
-  OndUrl url;
-  bool ok = ond_url_parse(ond_connector_base_url(connector), &url, &err);
-
-  ond_connector_free(connector);
-  if (!ok)
-    ond_raise(&err);
-  return pstrdup(url.host);
-}
-
+/* Once it is known where requests go: the base URL is the destination's own or its connector's, which the sync's variables may be part of. */
 static void resolve_auth(Run *run) {
   OndError err = {0};
-  const char *auth = run->destination->auth;
-  MemoryContextCallback *callback;
+  MemoryContextCallback *callback = MemoryContextAllocZero(run->context, sizeof(MemoryContextCallback));
 
-  run->auth = ond_auth_parse(auth, auth == NULL ? 0 : strlen(auth), &err);
+  ond_tx_begin();
+  run->auth = ond_destination_credentials(run->destination, run->spec->connector, &err);
   if (run->auth == NULL)
     ond_raise(&err);
-  callback = MemoryContextAllocZero(run->context, sizeof(MemoryContextCallback));
   callback->func = free_auth;
   callback->arg = run->auth;
   MemoryContextRegisterResetCallback(run->context, callback);
-  if (!ond_secrets_resolve(run->auth, run->destination->owner, base_host(run->destination), &err))
-    ond_raise(&err);
+  ond_tx_commit();
 }
 
 static void prepare(Run *run) {
@@ -227,7 +211,6 @@ static void prepare(Run *run) {
   run->pass = run->request->keys != NULL ? OND_PASS_KEYS : ond_cursor_pass(run->sync);
   run->settled = ond_cursor_settled(run->sync);
   MemoryContextSwitchTo(saved);
-  resolve_auth(run);
   run->addresses.allow_private = superuser_arg(run->destination->owner);
   strlcpy(run->addresses.allowed_hosts, ond_setting_allowed_hosts, sizeof(run->addresses.allowed_hosts));
   ond_tx_commit();
@@ -345,6 +328,7 @@ static void read_model(Run *run) {
   phase(run, OND_PHASE_READING);
   INSTR_TIME_SET_CURRENT(start);
   in_owner_transaction(run, compile);
+  resolve_auth(run);
   fold_windows(run);
   in_owner_transaction(run, diff_in_spi);
   INSTR_TIME_SET_CURRENT(end);

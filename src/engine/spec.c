@@ -337,7 +337,7 @@ static void compile_connector(OndSpec *spec, const OndDestination *destination) 
   const char *name;
 
   spec->connector = ond_destination_compile(destination, spec->sync);
-  if (!ond_connector_bind_sync(spec->connector, spec->sync, &err))
+  if (!ond_connector_bind_sync(spec->connector, spec->sync, &err) || !ond_destination_check_auth(destination, spec->connector, &err))
     ond_raise(&err);
   check_required(spec);
   check_key_field(spec);

@@ -32,7 +32,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include <zlib.h>
 #include "core/mem.h"
 #include "core/text.h"
 
@@ -311,37 +310,6 @@ static bool check_request(const OndHttpRequest *r, OndError *err) {
   return true;
 }
 
-static bool gzip_body(OndExchange *x, OndError *err) {
-  const OndBuf *body = &x->request->body;
-  z_stream z = {0};
-  uLong bound;
-  int rc;
-
-  if (body->len > UINT32_MAX / 2) {
-    ond_error_set(err, "request body is too large to compress");
-    return false;
-  }
-  /* 16 + 15: a gzip frame and the largest window. */
-  if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 16 + 15, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
-    ond_error_set(err, "could not compress the request body");
-    return false;
-  }
-  bound = deflateBound(&z, body->len);
-  x->gzipped = ond_malloc(bound);
-  z.next_in = (Bytef *)body->data;
-  z.avail_in = (uInt)body->len;
-  z.next_out = (Bytef *)x->gzipped;
-  z.avail_out = (uInt)bound;
-  rc = deflate(&z, Z_FINISH);
-  x->gzipped_len = z.total_out;
-  deflateEnd(&z);
-  if (rc != Z_STREAM_END) {
-    ond_error_set(err, "could not compress the request body");
-    return false;
-  }
-  return true;
-}
-
 /* One line of the list. libcurl drops a header whose line ends with ':' and sends an empty one for "Name;". */
 static void put_header(OndExchange *x, size_t node, const char *name, const char *separator, const char *value) {
   size_t room = x->header_text_max - x->header_text_len;
@@ -392,6 +360,40 @@ static void build_headers(OndExchange *x, bool sends_body) {
   }
 }
 
+/* libcurl copies. text NULL: takes back what the last request had. */
+static CURLcode set_blob(CURL *easy, CURLoption option, const char *text) {
+  struct curl_blob blob = {(void *)text, text ? strlen(text) : 0, CURL_BLOB_COPY};
+
+  return curl_easy_setopt(easy, option, text ? &blob : NULL);
+}
+
+/* A destination's certificate and authority count at its own origin alone. Without a password OpenSSL would ask the terminal for one. */
+static CURLcode set_tls(OndExchange *x) {
+  static const OndHttpTls none = {.certificate = NULL};
+  const OndHttpTls *tls = &x->options->tls;
+  CURL *e = x->easy;
+  CURLcode rc = CURLE_OK;
+
+  if (!tls->certificate && !tls->ca) {
+    return rc;
+  }
+  if (!ond_url_same_origin(&tls->origin, &x->url)) {
+    tls = &none;
+  }
+  if (rc == CURLE_OK) {
+    rc = set_blob(e, CURLOPT_SSLCERT_BLOB, tls->certificate);
+  }
+  if (rc == CURLE_OK) {
+    rc = set_blob(e, CURLOPT_SSLKEY_BLOB, tls->key);
+  }
+  SET(rc, e, CURLOPT_KEYPASSWD, tls->key_password ? tls->key_password : "");
+  if (rc == CURLE_OK) {
+    rc = set_blob(e, CURLOPT_CAINFO_BLOB, tls->ca);
+  }
+  SET(rc, e, CURLOPT_CAPATH, tls->ca ? NULL : curl_version_info(CURLVERSION_NOW)->capath);
+  return rc;
+}
+
 static CURLcode set_request(OndExchange *x, bool sends_body) {
   CURL *e = x->easy;
   const OndHttpRequest *r = x->request;
@@ -428,12 +430,15 @@ bool ond_exchange_begin(OndExchange *x, const OndHttpRequest *r, OndError *err) 
   x->request = r;
   x->handed_over = x->repeat_refused = x->headers_complete = x->out_of_memory = false;
   x->refusal[0] = x->curl_error[0] = '\0';
-  if (r->gzip && has_body(r) && !gzip_body(x, err)) {
+  if (r->gzip && has_body(r) && !ond_http_gzip(&r->body, &x->gzipped, &x->gzipped_len, err)) {
     ond_exchange_clear(x);
     return false;
   }
   build_headers(x, sends_body);
   rc = set_request(x, sends_body);
+  if (rc == CURLE_OK) {
+    rc = set_tls(x);
+  }
   if (rc != CURLE_OK) {
     set_curl_error(err, "could not prepare the request", rc);
     ond_exchange_clear(x);

@@ -33,6 +33,9 @@ struct OndExchange {
   char curl_error[CURL_ERROR_SIZE];
 };
 
+/* gzip of a body: *out is malloc'd. */
+extern bool ond_http_gzip(const OndBuf *body, char **out, size_t *out_n, OndError *err);
+
 /* NULL and err when libcurl cannot do what the rules of http.h need. */
 extern OndExchange *ond_exchange_create(const OndHttpOptions *options, OndError *err);
 /* Not while in the multi handle. NULL is fine. */

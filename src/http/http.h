@@ -20,15 +20,24 @@
 #include "core/buf.h"
 #include "core/classify.h"
 #include "core/error.h"
+#include "core/url.h"
 #include "http/address.h"
 
 typedef struct OndHttp OndHttp;
+
+/* What a destination brings of its own for TLS: PEM texts, borrowed; NULL: none. Offered to and believed of its own origin only. */
+typedef struct OndHttpTls {
+  OndUrl origin;
+  const char *certificate, *key, *key_password;
+  const char *ca;                 /* in place of every other authority */
+} OndHttpTls;
 
 typedef struct OndHttpOptions {
   int connections_max;            /* open sockets at once, idle ones included */
   size_t response_bytes_max;      /* decoded body; headers are capped at 64 kB besides */
   bool http2;                     /* offer HTTP/2 by ALPN; default true. Streams that a server refuses (GOAWAY) count as NO_ANSWER */
   char ca_file[1024];             /* empty: the system's store */
+  OndHttpTls tls;
   OndAddressPolicy addresses;
   /* Accounting of file descriptors: called before a socket is opened and after one is closed; may be NULL. acquire false: no socket. */
   bool (*acquire_fd)(void *arg);
@@ -51,6 +60,7 @@ typedef struct OndHttpRequest {
   OndHttpHeader *headers;         /* content-type included when there is a body */
   OndBuf body;                    /* body.data == NULL: none */
   bool gzip;                      /* send the body gzip-compressed with Content-Encoding */
+  char id[64];                    /* the same for every try of the same content: part of signatures; may be empty */
   int timeout_ms;                 /* whole request; > 0 */
   int connect_timeout_ms;
   void *tag;                      /* the caller's */
@@ -60,6 +70,9 @@ extern void ond_http_request_init(OndHttpRequest *r);
 extern void ond_http_request_free(OndHttpRequest *r); /* its contents, not r */
 /* Adds a header; false and err when name or value hold what may not pass (CR, LF, NUL, controls; an empty or odd name). */
 extern bool ond_http_request_header(OndHttpRequest *r, const char *name, const char *value, size_t value_n, OndError *err);
+
+/* Compresses the body now, where r->gzip asks for it: for signatures over the bytes that go out. */
+extern bool ond_http_request_compress(OndHttpRequest *r, OndError *err);
 
 typedef struct OndHttpResponse {
   OndTransfer transfer;
@@ -76,6 +89,8 @@ typedef struct OndHttpResponse {
 extern void ond_http_response_free(OndHttpResponse *r); /* contents and r */
 /* The value of a header (case-insensitive, first of its name), trimmed; p == NULL when absent. */
 extern OndBytes ond_http_response_header(const OndHttpResponse *r, const char *name);
+/* Likewise the index-th of its name, from 0. */
+extern OndBytes ond_http_response_header_at(const OndHttpResponse *r, const char *name, int index);
 
 /* Once per process, never in the postmaster. False where libcurl has no asynchronous DNS or no TLS. */
 extern bool ond_http_global_init(OndError *err);

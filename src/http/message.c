@@ -139,7 +139,7 @@ static OndBytes trimmed(const char *p, size_t n) {
   return (OndBytes){p, n};
 }
 
-OndBytes ond_http_response_header(const OndHttpResponse *r, const char *name) {
+OndBytes ond_http_response_header_at(const OndHttpResponse *r, const char *name, int index) {
   size_t name_n = strlen(name);
   const char *line = r->headers.data;
   size_t left = r->headers.len;
@@ -148,11 +148,15 @@ OndBytes ond_http_response_header(const OndHttpResponse *r, const char *name) {
     const char *end = memchr(line, '\n', left);
     size_t n = end ? (size_t)(end - line) : left;
 
-    if (n > name_n && line[name_n] == ':' && strncasecmp(line, name, name_n) == 0) {
+    if (n > name_n && line[name_n] == ':' && strncasecmp(line, name, name_n) == 0 && index-- == 0) {
       return trimmed(line + name_n + 1, n - name_n - 1);
     }
     left -= end ? n + 1 : n;
     line = end ? end + 1 : line;
   }
   return OND_BYTES_NONE;
+}
+
+OndBytes ond_http_response_header(const OndHttpResponse *r, const char *name) {
+  return ond_http_response_header_at(r, name, 0);
 }

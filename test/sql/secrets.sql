@@ -8,7 +8,7 @@ RESET client_min_messages;
 SET ROLE regress_ann;
 SELECT ondatra.set_secret('token', 'ann''s secret value');
 SELECT ondatra.set_secret('token', NULL);
-SELECT ondatra.set_secret('token', repeat('x', 12289));
+SELECT ondatra.set_secret('token', repeat('x', 65537));
 SELECT ondatra.set_secret('empty', '');
 SELECT name, owner, updated_at <= now() AS in_time FROM ondatra.secrets ORDER BY name;
 

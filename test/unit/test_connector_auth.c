@@ -99,3 +99,71 @@ TEST(auth_documents_are_checked) {
   fails("{\"type\": \"header\", \"headers\": {\"a b\": {\"secret\": \"a\"}}}", "/headers/a b", "is not a header name", NULL);
   fails("{\"type\": \"query\", \"parameters\": {\"\": {\"secret\": \"a\"}}}", "/parameters/", "needs a name", NULL);
 }
+
+TEST(auth_signing_kinds_parse) {
+  OndError err;
+  OndAuth *auth = parse("{\"type\": \"aws_sigv4\", \"region\": \"eu-central-1\", \"service\": \"s3\", \"access_key\": \"AKIA1\", \"secret_key\": {\"secret\": \"aws\"}}", &err);
+
+  REQUIRE(auth && auth->sigv4);
+  CHECK(auth->n == 2 && auth->items[0].source == OND_CREDENTIAL_LITERAL && auth->sigv4->s3);
+  CHECK_STR(auth->sigv4->region, "eu-central-1");
+  ond_auth_free(auth);
+
+  auth = parse("{\"type\": \"hmac\", \"secret\": [{\"secret\": \"new\"}, {\"secret\": \"old\"}]}", &err);
+  REQUIRE(auth && auth->hmac);
+  CHECK(auth->n == 2 && !auth->hmac->header);
+  CHECK_STR(auth->items[1].ref, "old");
+  ond_auth_free(auth);
+
+  auth = parse("{\"type\": \"hmac\", \"secret\": {\"secret\": \"s\"}, \"header\": \"X-Sig\", \"algorithm\": \"sha512\", \"encoding\": \"base64\", \"prefix\": \"v0=\", "
+               "\"secret_encoding\": \"hex\", \"timestamp_header\": \"X-Time\", \"over\": \"v0:{{timestamp}}:{{body}}\"}", &err);
+  REQUIRE(auth && auth->hmac);
+  CHECK(auth->hmac->hash == OND_HASH_SHA512 && auth->hmac->encoding == OND_HMAC_BASE64 && auth->hmac->secret == OND_HMAC_SECRET_HEX);
+  REQUIRE(auth->hmac->n_over == 4);
+  CHECK_STR(auth->hmac->over[0].literal, "v0:");
+  CHECK(auth->hmac->over[1].word == OND_HMAC_TIMESTAMP && auth->hmac->over[3].word == OND_HMAC_BODY);
+  ond_auth_free(auth);
+
+  auth = parse("{\"type\": \"hmac\", \"secret\": {\"secret\": \"s\"}, \"header\": \"X-Sig\"}", &err);
+  REQUIRE(auth && auth->hmac);
+  CHECK(auth->hmac->hash == OND_HASH_SHA256 && auth->hmac->encoding == OND_HMAC_HEX && auth->hmac->n_over == 1 && auth->hmac->over[0].word == OND_HMAC_BODY);
+  ond_auth_free(auth);
+}
+
+TEST(auth_signing_kinds_are_checked) {
+  fails("{\"type\": \"aws_sigv4\", \"region\": \"r\", \"access_key\": \"a\", \"secret_key\": {\"secret\": \"s\"}}", "", "\"service\" is missing", NULL);
+  fails("{\"type\": \"aws_sigv4\", \"region\": \"r\", \"service\": \"s\", \"access_key\": \"a\", \"secret_key\": \"s\"}", "/secret_key", "must be a reference", "set_secret");
+  fails("{\"type\": \"aws_sigv4\", \"region\": \"r\\n\", \"service\": \"s\", \"access_key\": \"a\", \"secret_key\": {\"secret\": \"s\"}}", "/region", "control character", NULL);
+  fails("{\"type\": \"hmac\"}", "", "\"secret\" is missing", "set_secret");
+  fails("{\"type\": \"hmac\", \"secret\": []}", "/secret", "1 to 5", NULL);
+  fails("{\"type\": \"hmac\", \"secret\": [\"x\"]}", "/secret/0", "must be a reference", "set_secret");
+  fails("{\"type\": \"hmac\", \"secret\": {\"secret\": \"s\"}, \"algorithm\": \"sha256\"}", "/algorithm", "unknown member", "Standard Webhooks");
+  fails("{\"type\": \"hmac\", \"header\": \"X\", \"secret\": [{\"secret\": \"s\"}]}", "/secret", "Standard Webhooks form only", NULL);
+  fails("{\"type\": \"hmac\", \"header\": \"Host\", \"secret\": {\"secret\": \"s\"}}", "/header", "cannot be set", NULL);
+  fails("{\"type\": \"hmac\", \"header\": \"X\", \"secret\": {\"secret\": \"s\"}, \"algorithm\": \"md5\"}", "/algorithm", "cannot be \"md5\"", "sha256");
+  fails("{\"type\": \"hmac\", \"header\": \"X\", \"secret\": {\"secret\": \"s\"}, \"over\": \"{{bdy}}\"}", "/over", "is not known here", "{{body}}");
+  fails("{\"type\": \"hmac\", \"header\": \"X\", \"secret\": {\"secret\": \"s\"}, \"over\": \"{{body\"}", "/over", "", NULL);
+  fails("{\"type\": \"hmac\", \"header\": \"X\", \"secret\": {\"secret\": \"s\"}, \"prefix\": \"a\\nb\"}", "/prefix", "printable", NULL);
+}
+
+TEST(auth_tls_and_values_go_with_every_type) {
+  OndError err;
+  OndAuth *auth = parse("{\"type\": \"none\", \"tls\": {\"certificate\": \"-----BEGIN CERTIFICATE-----\\n\", \"key\": {\"secret\": \"k\"}, \"ca\": {\"file\": \"/ca\"}}, "
+                        "\"values\": {\"api_key\": {\"secret\": \"x\"}}}", &err);
+
+  REQUIRE(auth);
+  CHECK(auth->n == 4 && auth->items[0].use == OND_USE_TLS && auth->items[3].use == OND_USE_VALUE);
+  CHECK_STR(auth->items[3].name, "api_key");
+  CHECK(!ond_auth_named_value(auth, "api_key", 7));
+  ond_auth_redact(auth);
+  CHECK_STR(ond_auth_named_value(auth, "api_key", 7), "***");
+  CHECK(!ond_auth_named_value(auth, "api_ke", 6) && !ond_auth_named_value(NULL, "a", 1));
+  ond_auth_free(auth);
+  fails("{\"type\": \"none\", \"tls\": {}}", "/tls", "neither", NULL);
+  fails("{\"type\": \"none\", \"tls\": {\"verify\": false}}", "/tls/verify", "unknown member", "certificate, key, key_password, ca");
+  fails("{\"type\": \"none\", \"tls\": {\"key\": {\"secret\": \"k\"}}}", "/tls", "needs \"certificate\" and \"key\"", "secret");
+  fails("{\"type\": \"none\", \"tls\": {\"certificate\": \"c\", \"key\": \"k\"}}", "/tls/key", "must be a reference", "set_secret");
+  fails("{\"type\": \"none\", \"values\": {}}", "/values", "1 to 20", NULL);
+  fails("{\"type\": \"none\", \"values\": {\"a b\": {\"secret\": \"x\"}}}", "/values/a b", "cannot be the name", NULL);
+  fails("{\"type\": \"none\", \"values\": {\"a\": \"x\"}}", "/values/a", "must be a reference", "set_secret");
+}

@@ -464,3 +464,51 @@ TEST(composite_keys_are_named_by_column) {
   CHECK_STR(t.request.body.data, "{\"i\":5}");
   case_close(&t);
 }
+
+static OndConnector *auth_connector(const char *operation, OndError *err) {
+  char options[512];
+
+  snprintf(options, sizeof(options), "{\"object\": {\"upsert\": %s}}", operation);
+  return ond_connector_parse(&(OndConnectorSource){.connector = "http", .base_url = "https://api.test", .options = {options, strlen(options)}}, err);
+}
+
+/* {{auth.name}} is looked up when a request is rendered, in body, headers and query. */
+TEST(render_puts_auth_values_in_place) {
+  static const char AUTH[] = "{\"type\": \"none\", \"values\": {\"api_key\": {\"secret\": \"x\"}}}";
+  OndError err = {0};
+  OndConnector *c = auth_connector("{\"method\": \"POST\", \"path\": \"/x\", \"query\": {\"k\": \"{{auth.api_key}}\"}, \"headers\": {\"X-K\": \"K {{auth.api_key}}\"}, "
+                                   "\"body\": {\"key\": \"{{auth.api_key}}\", \"text\": \"a{{auth.api_key}}\"}}", &err);
+  OndAuth *auth = ond_auth_parse(AUTH, sizeof(AUTH) - 1, &err);
+  OndBytes key = OND_BYTES_LIT("1");
+  OndRow row = {.op = OND_OP_CREATE, .fields = OND_BYTES_LIT("{}"), .n_keys = 1, .keys = &key, .idempotency_key = "k"};
+  const OndRow *rows = &row;
+  const char *names[] = {"id"};
+  OndRenderContext context = {1, "0123456789abcdef0123456789abcdef"};
+  OndHttpRequest r;
+  int bad = -1;
+
+  REQUIRE(c && auth);
+  CHECK(ond_connector_check_auth(c, auth, &err));
+  CHECK(!ond_connector_check_auth(c, NULL, &err));
+  CHECK(strstr(err.message, "{{auth.api_key}}") != NULL && strstr(err.hint, "values") != NULL);
+  REQUIRE(ond_connector_bind(c, OND_MODE_UPSERT, 1, names, &err));
+  CHECK(!ond_connector_render(c, ond_connector_operation(c, OND_OP_CREATE), &rows, 1, &context, &r, &bad, &err));
+  CHECK(strstr(err.message, "is not resolved") != NULL);
+  ond_connector_use_auth(c, auth);
+  CHECK(!ond_connector_render(c, ond_connector_operation(c, OND_OP_CREATE), &rows, 1, &context, &r, &bad, &err));
+  auth->items[0].value = ond_strdup("p\"w");
+  CHECK(ond_connector_render(c, ond_connector_operation(c, OND_OP_CREATE), &rows, 1, &context, &r, &bad, &err));
+  CHECK_STR(r.url, "https://api.test/x?k=p%22w");
+  CHECK_STR(r.body.data, "{\"key\":\"p\\\"w\",\"text\":\"ap\\\"w\"}");
+  CHECK_STR(r.id, context.idempotency_key);
+  ond_http_request_free(&r);
+  ond_connector_free(c);
+  ond_auth_free(auth);
+}
+
+TEST(parse_keeps_auth_values_out_of_paths) {
+  OndError err = {0};
+
+  CHECK(!auth_connector("{\"method\": \"POST\", \"path\": \"/x/{{auth.api_key}}\"}", &err));
+  CHECK(strstr(err.message, "cannot stand in a path") != NULL);
+}

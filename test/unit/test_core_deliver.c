@@ -147,6 +147,33 @@ TEST(deliver_respects_retry_after_for_all_requests) {
   CHECK_INT(world.stats.retries, 1);
 }
 
+TEST(deliver_again_costs_no_try_and_no_failure) {
+  SimConfig c;
+
+  one_at_a_time(&c, 1);
+  c.policy.retry.attempts = 1;
+  c.policy.breaker_auth = c.policy.breaker_failures = 1;
+  STEPS(&c, {OND_ANSWER_AGAIN, 401, 0, 0}, {OND_ANSWER_AGAIN, 401, 0, 0}, ALL_ACCEPTED);
+  deliver(&c);
+  CHECK_INT(world.stop, OND_STOP_NONE);
+  CHECK_INT(world.n_starts, 3);
+  CHECK_INT(world.stats.accepted, 1);
+  CHECK_INT(world.stats.requests, 3);
+  CHECK_INT(world.stats.retries, 0);
+}
+
+TEST(deliver_again_keeps_what_was_before) {
+  SimConfig c;
+
+  one_at_a_time(&c, 1);
+  c.policy.retry.attempts = 2;
+  STEPS(&c, {OND_ANSWER_IN_DOUBT, 0, 0, 0}, {OND_ANSWER_AGAIN, 401, 0, 0}, {OND_ANSWER_IN_DOUBT, 0, 0, 0}, ALL_ACCEPTED);
+  deliver(&c);
+  CHECK_INT(world.n_starts, 3); /* two tries and the one that does not count */
+  CHECK_INT(world.stats.retries, 2);
+  CHECK_INT(world.stats.accepted, 0);
+}
+
 TEST(deliver_cuts_a_retry_after_over_the_ceiling) {
   SimConfig c;
 

@@ -286,7 +286,7 @@ static void count_failure(Sim *sim, OndAnswer answer) {
     sim->failures = sim->auth_failures = 0;
   } else if (answer == OND_ANSWER_AUTH) {
     sim->auth_failures++;
-  } else if (answer != OND_ANSWER_THROTTLED) {
+  } else if (answer != OND_ANSWER_THROTTLED && answer != OND_ANSWER_AGAIN) {
     sim->failures++;
   }
   sim->breaker_due |= sim->failures >= sim->config->policy.breaker_failures;
@@ -300,6 +300,10 @@ static void tell_rows(OndRequest *r, const OndReply *reply) {
     bool read = reply->answer == OND_ANSWER_READ && !row->goes_on;
     bool silent = reply->answer == OND_ANSWER_IN_DOUBT || (read && row->by_row == OND_OUT_UNKNOWN);
 
+    if (reply->answer == OND_ANSWER_AGAIN) {
+      row->tries--; /* as if it had not been */
+      continue;
+    }
     row->answered = true;
     row->last = silent && reads(row) ? OND_ANSWER_UNAVAILABLE : reply->answer;
     row->status = reply->http_status;
@@ -402,6 +406,9 @@ static OndReply answer_by_chance(Sim *sim, OndRequest *r) {
   }
   if (chance(&sim->random, c->unavailable)) {
     return reply_of(OND_ANSWER_UNAVAILABLE, chance(&sim->random, 500) ? 408 : 0);
+  }
+  if (r->agains < 2 && chance(&sim->random, c->again)) {
+    return reply_of(OND_ANSWER_AGAIN, 401);
   }
   return chance(&sim->random, c->auth) ? reply_of(OND_ANSWER_AUTH, 401) : judge(sim, r);
 }
@@ -724,7 +731,7 @@ static void check_deserved(Sim *sim, const SimRow *row) {
   const SimConfig *c = sim->config;
   bool cut = policy_of(sim, row->route)->bisect && (c->may_bisect || c->by_row);
   bool calm =
-      c->no_answer + c->five_hundred + c->throttled + c->unavailable + c->auth + c->start_failed + c->row_throttled + c->row_unknown == 0;
+      c->no_answer + c->five_hundred + c->throttled + c->unavailable + c->auth + c->again + c->start_failed + c->row_throttled + c->row_unknown == 0;
 
   if (!calm || c->n_steps > 0 || sim->stop != OND_STOP_NONE) {
     return;
@@ -853,6 +860,7 @@ static void random_faults(SimConfig *c, unsigned long long *random) {
   c->throttled = rare(random, 200);
   c->unavailable = rare(random, 200);
   c->auth = chance(random, 100) ? (int)pick(random, 1, 300) : 0;
+  c->again = rare(random, 300);
   c->start_failed = rare(random, 100);
   c->row_throttled = rare(random, 100);
   c->row_unknown = rare(random, 100);

@@ -78,7 +78,7 @@ typedef struct SimConfig {
   bool by_row;       /* the answer has an outcome for each row; else a poison row refuses its batch */
   bool may_bisect;   /* the refusal may be about single rows */
   /* answers in 1/1000 */
-  int no_answer, five_hundred, throttled, unavailable, auth, start_failed, row_throttled, row_unknown;
+  int no_answer, five_hundred, throttled, unavailable, auth, again, start_failed, row_throttled, row_unknown;
   int lookups;       /* rows that are looked up first, in 1/1000 */
   int conflicts;     /* creates that find the record there and go on as updates, likewise */
   int job_steps;     /* a write goes on with up to so many further steps */

@@ -295,3 +295,52 @@ TEST(auth_credential_headers) {
   ond_auth_free(query);
   ond_auth_free(NULL);
 }
+
+TEST(auth_goes_to_its_own_origin_only) {
+  OndAuth *a = auth_one(OND_AUTH_BEARER, "token", "hunter2");
+  static const char *const OTHERS[] = {"http://api.test/v1/x?a=1", "https://api.test:444/", "https://api.test.evil/", "https://evil/?https://api.test"};
+  OndHttpRequest r;
+  OndError err = {0};
+
+  CHECK(!ond_auth_trust(a, "no url", &err));
+  CHECK(ond_auth_trust(a, "https://other.test/base", &err) && ond_auth_trust(a, "https://API.test:443/v1", &err) && ond_auth_trust(a, "https://api.test", &err));
+  CHECK_INT(a->n_origins, 2);
+  request(&r);
+  CHECK(ond_auth_apply(a, &r, &err));
+  CHECK_STR(header_of(&r, "Authorization"), "Bearer hunter2");
+  ond_http_request_free(&r);
+  for (size_t i = 0; i < sizeof(OTHERS) / sizeof(OTHERS[0]); i++) {
+    request(&r);
+    ond_free(r.url);
+    r.url = ond_strdup(OTHERS[i]);
+    CHECK(ond_auth_apply(a, &r, &err));
+    CHECK_INT(r.n_headers, 0);
+    ond_http_request_free(&r);
+  }
+  ond_auth_free(a);
+}
+
+TEST(auth_scrubs_tokens_of_the_past) {
+  OndAuth *a = auth_create(OND_AUTH_OAUTH2_CLIENT_CREDENTIALS, 0);
+
+  ond_auth_set_token(a, "first-token");
+  ond_auth_set_token(a, "second-token");
+  ond_auth_set_token(a, "second-token");
+  ond_auth_set_token(a, "third-token");
+  check_scrubbed(a, "first-token second-token third-token fourth-token", "*** *** *** fourth-token");
+  ond_auth_free(a);
+}
+
+TEST(auth_redacted_shows_its_form) {
+  OndAuth *a = auth_basic("Aladdin", "open sesame");
+  OndHttpRequest r;
+  OndError err = {0};
+
+  ond_auth_redact(a);
+  request(&r);
+  CHECK(ond_auth_apply(a, &r, &err));
+  CHECK(header_of(&r, "Authorization") && ond_auth_is_credential_header(a, "authorization"));
+  check_scrubbed(a, "a *** b", "a *** b");
+  ond_http_request_free(&r);
+  ond_auth_free(a);
+}
