@@ -167,7 +167,7 @@ copy_tree() {
 build_and_install() {
   say "building for $("$PG_CONFIG" --version)"
   as_server_user make -C "$1" -j"$(nproc)" PG_CONFIG="$PG_CONFIG" >"$2" 2>&1 || {
-    grep -nE 'error|Error' "$2" | head -n 40 >&2
+    grep -nE ' error: |Error ' "$2" | head -n 40 >&2
     die "the build failed: $2"
   }
   say "installing into $("$PG_CONFIG" --pkglibdir) and $("$PG_CONFIG" --sharedir)/extension"

@@ -319,3 +319,13 @@ const OndOperation *ond_connector_operation(const OndConnector *c, OndOp op) {
   default: return NULL;
   }
 }
+
+const OndOperation *ond_connector_route(const OndConnector *c, OndRoute route) {
+  switch (route) {
+  case OND_ROUTE_CREATE: return ond_connector_operation(c, OND_OP_CREATE);
+  case OND_ROUTE_UPDATE: return ond_connector_operation(c, OND_OP_UPDATE);
+  case OND_ROUTE_DELETE: return c->operations[OND_KIND_DELETE];
+  case OND_ROUTE_LOOKUP: return c->operations[OND_KIND_LOOKUP];
+  }
+  return NULL;
+}

@@ -11,7 +11,7 @@
  *    "rate_headers": {"remaining": name, "reset": name, "unit": "seconds" | "ms"},
  *    LIMITS, "headers": {…}, "check": {…}, "objects": {"contacts": OBJECT, "*": OBJECT}}
  *   OBJECT = {"title", "description", "key": "email" | {"field": "email", "fold": "lower"}, "required": [fields], "columns": [columns],
- *             "variables": {…}, "headers": {…}, "upsert": OP, "create": OP, "update": OP, "delete": OP}
+ *             "variables": {…}, "headers": {…}, "upsert": OP, "create": OP, "update": OP, "delete": OP, "lookup": LOOKUP}
  *   LIMITS = "rate_limit": …, "concurrency": 4, "timeout_ms": 30000, "connect_timeout_ms": 10000,
  *            "retry": {"attempts": 5, "base_ms": 500, "max_ms": 60000}, "gzip": true | {"min_bytes": 1024}
  *
@@ -25,6 +25,9 @@
  *         "idempotent": true,     -- sending twice equals sending once; default true, for create false unless idempotency is set
  *         "idempotency": {"header": "Idempotency-Key"} | {"field": "/member"} | {"item": "member"} | null,   default: the header;
  *                                 -- field: a member of the body gets the request's key; item: a member of each "$each" item gets the row's
+ *         "exists": [409],        -- of create: the record is there already; the row goes on as an update (by the lookup, where there is one)
+ *         "missing": [404],       -- of update: it is not there (any more); the row goes on as a create. Of delete: that is fine too
+ *         "conflict": [412],      -- of any write: what was carried of the record is stale; it is looked up again
  *         "rate": "search",
  *         "fine": [404], "refused": [500], "retry": [409],
  *         "ok": CONDITION, "error": "/error",
@@ -35,6 +38,10 @@
  *                 | {"lines": true, …}                                        -- NDJSON, a record a line
  *                 | {"counts": {"accepted": "/ptr" | ["/a", "/b"], "failed": …}}   -- numbers only: accepted rows are unconfirmed
  *        }
+ *
+ *   LOOKUP = a request that reads, before a write: method, path, query, headers, encoding, content_type, body, batch, rate, retry, refused, ok, error;
+ *            "missing": [404] (not there), "result" with "id" or "remote" (a row that it does not mention is not there), "when": "unknown" | "always"
+ *            -- unknown (default): when no remote id is stored for the key. Found: update with that id; not there: create; of a delete: done.
  *
  *   CONDITION = {"path": "/ok", "equals": true} | {"path": …, "in": [200, 201]} | {"path": …, "absent": true}
  *
@@ -54,6 +61,7 @@
 #include "core/buf.h"
 #include "core/change.h"
 #include "core/classify.h"
+#include "core/deliver.h"
 #include "core/error.h"
 #include "core/mem.h"
 #include "core/rate.h"
@@ -139,6 +147,8 @@ extern int64_t ond_connector_rate_pause(const OndConnector *c, const OndHttpResp
 
 /* The operation that carries a change; NULL: the object has none. Valid after bind. */
 extern const OndOperation *ond_connector_operation(const OndConnector *c, OndOp op);
+/* The same by the way that a task takes: its own operation, another one, or the lookup before it. */
+extern const OndOperation *ond_connector_route(const OndConnector *c, OndRoute route);
 
 typedef struct OndOperationInfo {
   const char *name;           /* "upsert", "create", … */
@@ -151,6 +161,10 @@ typedef struct OndOperationInfo {
   bool unconfirmed;           /* success only by counts */
   int rate_group;             /* index into limits.rate.groups */
   OndStatusRules statuses;
+  const int *exists;          /* statuses, ending with 0, that send a row another way; NULL: none */
+  const int *missing;
+  const int *conflict;
+  bool always;                /* of a lookup: also where a remote id is known */
 } OndOperationInfo;
 extern const OndOperationInfo *ond_operation_info(const OndOperation *o);
 
@@ -178,6 +192,7 @@ typedef struct OndRowResult {
   const char *message;        /* cut to 1000 bytes, valid UTF-8; NULL */
   const char *remote_id;      /* NULL: none */
   const char *remote;         /* JSON object text; NULL: none */
+  bool absent;                /* of a lookup, with UNKNOWN: the answer says that there is no such record */
 } OndRowResult;
 
 /*

@@ -142,8 +142,8 @@ typedef struct OndResult {
 
 /* ---- operation and connector ---- */
 
-typedef enum OndKind { OND_KIND_UPSERT, OND_KIND_CREATE, OND_KIND_UPDATE, OND_KIND_DELETE } OndKind;
-#define OND_KINDS (OND_KIND_DELETE + 1)
+typedef enum OndKind { OND_KIND_UPSERT, OND_KIND_CREATE, OND_KIND_UPDATE, OND_KIND_DELETE, OND_KIND_LOOKUP } OndKind;
+#define OND_KINDS (OND_KIND_LOOKUP + 1)
 
 struct OndOperation {
   OndOperationInfo info;

@@ -13,10 +13,10 @@
 #define NAMES_MAX 200
 
 /* What an object of the options of `http` has: nobody reads titles there, and any column may be named. */
-static const char *const HTTP_MEMBERS[] = {"key", "required", "variables", "headers", "upsert", "create", "update", "delete", NULL};
+static const char *const HTTP_MEMBERS[] = {"key", "required", "variables", "headers", "upsert", "create", "update", "delete", "lookup", NULL};
 
 static const char *const MEMBERS[] = {"title",   "description", "key",    "required", "columns", "variables",
-                                      "headers", "upsert",      "create", "update",   "delete",  NULL};
+                                      "headers", "upsert",      "create", "update",   "delete",  "lookup", NULL};
 
 /* ---- which one ---- */
 
@@ -143,6 +143,27 @@ static bool parse_names(OndConnector *c, const OndNode *object, const char *memb
   return true;
 }
 
+/* A row that is sent another way must find it. */
+static bool check_ways(const OndConnector *c, const OndNode *object, OndError *err) {
+  for (int kind = 0; kind < OND_KINDS; kind++) {
+    const OndOperation *o = c->operations[kind];
+
+    if (!o) {
+      continue;
+    }
+    if (o->info.exists && !ond_connector_operation(c, OND_OP_UPDATE)) {
+      return ond_node_fail(object, err, "\"exists\" of \"%s\" needs an \"update\" to go on with", o->info.name);
+    }
+    if (kind == OND_KIND_UPDATE && o->info.missing && !ond_connector_operation(c, OND_OP_CREATE)) {
+      return ond_node_fail(object, err, "\"missing\" of \"update\" needs a \"create\" to go on with");
+    }
+    if (o->info.conflict && !c->operations[OND_KIND_LOOKUP]) {
+      return ond_node_fail(object, err, "\"conflict\" of \"%s\" needs a \"lookup\" that reads the record again", o->info.name);
+    }
+  }
+  return true;
+}
+
 static bool parse_operations(OndConnector *c, const OndNode *object, int *n, OndError *err) {
   OndNode at;
 
@@ -152,10 +173,10 @@ static bool parse_operations(OndConnector *c, const OndNode *object, int *n, Ond
       if (!c->operations[kind]) {
         return false;
       }
-      (*n)++;
+      *n += kind != OND_KIND_LOOKUP;
     }
   }
-  return true;
+  return check_ways(c, object, err);
 }
 
 static bool parse_members(OndConnector *c, const OndNode *at, int *n, OndError *err) {

@@ -14,11 +14,14 @@
 #define ROWS_MAX     100000
 #define BYTES_MAX    ((int64_t)OND_BODY_BYTES_MAX)
 
-static const char *const KINDS[] = {"upsert", "create", "update", "delete"};
+static const char *const KINDS[] = {"upsert", "create", "update", "delete", "lookup"};
 
 static const char *const MEMBERS[] = {"method", "path",   "query",      "headers",     "encoding", "content_type", "body",
                                       "batch",  "atomic", "idempotent", "idempotency", "rate",     "fine",         "refused",
-                                      "retry",  "ok",     "error",      "result",      NULL};
+                                      "retry",  "ok",     "error",      "result",      "exists",   "missing",      "conflict", NULL};
+
+static const char *const LOOKUP_MEMBERS[] = {"method", "path",    "query",   "headers", "encoding", "content_type", "body",   "batch", "rate",
+                                             "refused", "retry",  "missing", "ok",      "error",    "result",       "when",   NULL};
 
 /* How the idempotency key travels. */
 typedef struct Idempotency {
@@ -134,6 +137,38 @@ static bool parse_status_rules(OndConnector *c, const OndNode *operation, OndOpe
   return true;
 }
 
+/* Statuses that send a row another way: each is about one record, and means one thing. */
+static bool parse_ways(OndConnector *c, const OndNode *operation, OndOperation *o, OndError *err) {
+  static const char *const WORDS[] = {"exists", "missing", "conflict"};
+  const int **lists[] = {&o->info.exists, &o->info.missing, &o->info.conflict};
+  const int *rules[] = {o->info.statuses.fine, o->info.statuses.refused, o->info.statuses.retry, NULL, NULL};
+  OndNode at;
+
+  for (int i = 0; i < 3; i++) {
+    if (!ond_node_get(operation, WORDS[i], &at)) {
+      continue;
+    }
+    if ((i == 0 && o->kind != OND_KIND_CREATE) || (i == 1 && (o->kind == OND_KIND_CREATE || o->kind == OND_KIND_UPSERT))) {
+      return ond_node_fail(&at, err, "\"%s\" says nothing about \"%s\"", WORDS[i], o->info.name);
+    }
+    if (!parse_statuses(c, operation, WORDS[i], lists[i], err)) {
+      return false;
+    }
+    if (o->info.batch_rows > 1 && o->kind != OND_KIND_LOOKUP) {
+      ond_node_fail(&at, err, "\"%s\" is about one record, but \"batch\" sends many", WORDS[i]);
+      ond_error_hint(err, "Leave \"batch\" out.");
+      return false;
+    }
+    for (size_t k = 0; k < sizeof(rules) / sizeof(rules[0]); k++) {
+      if (overlap(*lists[i], rules[k])) {
+        return ond_node_fail(&at, err, "a status of \"%s\" has another meaning too", WORDS[i]);
+      }
+    }
+    rules[i == 0 ? 3 : 4] = *lists[i];
+  }
+  return true;
+}
+
 static bool parse_rate(OndConnector *c, const OndNode *operation, OndOperation *o, OndError *err) {
   const OndRateSpec *rate = &c->limits.rate;
   const char *names[OND_RATE_GROUPS_MAX + 1] = {NULL};
@@ -224,7 +259,7 @@ static bool parse_body(OndConnector *c, const OndNode *operation, OndOperation *
   OndNode at;
   bool given = ond_node_get(operation, "body", &at);
 
-  if ((given && !at.value) || (!given && o->kind == OND_KIND_DELETE)) {
+  if ((given && !at.value) || (!given && (o->kind == OND_KIND_DELETE || o->kind == OND_KIND_LOOKUP))) {
     if (key->extra.field || key->extra.item) {
       return ond_node_fail(operation, err, "there is no body that could carry the idempotency key");
     }
@@ -300,11 +335,49 @@ static bool parse_method(const OndNode *operation, const char *const *methods, c
   return true;
 }
 
+static bool parse_when(const OndNode *operation, OndOperation *o, OndError *err) {
+  static const char *const WORDS[] = {"unknown", "always", NULL};
+  int when = 0;
+  OndNode at;
+
+  if (ond_node_get(operation, "when", &at) && !ond_node_word(&at, WORDS, &when, err)) {
+    return false;
+  }
+  o->info.always = when == 1;
+  return true;
+}
+
+/* A lookup reads: nothing of idempotency, and its answer must tell what to go on with. */
+static OndOperation *parse_lookup(OndConnector *c, const OndNode *at, OndError *err) {
+  static const char *const METHODS[] = {"GET", "POST", NULL};
+  static const Idempotency none;
+  OndOperation *o = ond_arena_alloc(c->arena, sizeof(*o));
+
+  o->kind = OND_KIND_LOOKUP;
+  o->info.name = KINDS[OND_KIND_LOOKUP];
+  o->info.idempotent = true;
+  if (!ond_node_object(at, LOOKUP_MEMBERS, err) || !parse_method(at, METHODS, &o->request.method, err) || !parse_batch(at, o, err) ||
+      !parse_encoding(c, at, o, err) || !parse_rate(c, at, o, err) || !parse_status_rules(c, at, o, err) || !parse_ways(c, at, o, err) ||
+      !parse_when(at, o, err) || !parse_request(c, at, o, &none, err) || !parse_body(c, at, o, &none, err) || !check_batch(at, o, err) ||
+      !parse_answer(c, at, o, err)) {
+    return NULL;
+  }
+  if (!o->result || (!o->result->id && o->result->n_captures == 0)) {
+    ond_node_fail(at, err, "the lookup does not say where the record's id is");
+    ond_error_hint(err, "Write {\"result\": {\"id\": \"/id\"}}, with \"rows\" and \"match\" where the answer is a list.");
+    return NULL;
+  }
+  return o;
+}
+
 OndOperation *ond_operation_parse(OndConnector *c, OndKind kind, const OndNode *at, OndError *err) {
   static const char *const METHODS[] = {"POST", "PUT", "PATCH", "DELETE", NULL};
   OndOperation *o = ond_arena_alloc(c->arena, sizeof(*o));
   Idempotency key;
 
+  if (kind == OND_KIND_LOOKUP) {
+    return parse_lookup(c, at, err);
+  }
   o->kind = kind;
   o->info.name = KINDS[kind];
   if (!ond_node_object(at, MEMBERS, err) || !parse_method(at, METHODS, &o->request.method, err) || !parse_batch(at, o, err) ||
@@ -313,7 +386,7 @@ OndOperation *ond_operation_parse(OndConnector *c, OndKind kind, const OndNode *
   }
   o->info.idempotent = kind != OND_KIND_CREATE || key.given;
   if (!ond_member_bool(at, "idempotent", &o->info.idempotent, err) || !parse_rate(c, at, o, err) || !parse_status_rules(c, at, o, err) ||
-      !parse_request(c, at, o, &key, err) || !parse_body(c, at, o, &key, err) || !check_batch(at, o, err) || !parse_answer(c, at, o, err)) {
+      !parse_ways(c, at, o, err) || !parse_request(c, at, o, &key, err) || !parse_body(c, at, o, &key, err) || !check_batch(at, o, err) || !parse_answer(c, at, o, err)) {
     return NULL;
   }
   return o;

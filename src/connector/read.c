@@ -202,11 +202,25 @@ static const char *captures(OndReading *r, struct json_object *record) {
   return text;
 }
 
+/* A lookup that finds two records for one row: which one is meant nobody can tell. */
+static void note_ambiguous(OndReading *r, int row, struct json_object *record) {
+  OndRowResult *result = &r->results[row];
+  const char *id = r->o->kind == OND_KIND_LOOKUP && result->outcome == OND_OUT_ACCEPTED ? remote_id(r, record) : NULL;
+
+  if (id && result->remote_id && strcmp(id, result->remote_id) != 0) {
+    char text[OND_MESSAGE_BYTES_MAX + 1];
+
+    snprintf(text, sizeof(text), "the destination has several records for this row: %.200s and %.200s", result->remote_id, id);
+    *result = (OndRowResult){.outcome = OND_OUT_REJECTED, .created = -1, .message = ond_arena_strdup(r->arena, text)};
+  }
+}
+
 static void take(OndReading *r, int row, struct json_object *record) {
   OndRowResult *result = mention(r, row, OND_OUT_ACCEPTED);
   Verdict created = SILENT;
 
   if (!result) {
+    note_ambiguous(r, row, record);
     return;
   }
   if (r->result->created) {
@@ -369,6 +383,13 @@ static void read_counts(OndReading *r, struct json_object *document) {
   }
 }
 
+/* A lookup's answer could be read, and these are not in it. */
+static void note_absent(OndReading *r) {
+  for (int i = 0; i < r->n; i++) {
+    r->results[i].absent = !r->mentioned[i];
+  }
+}
+
 static void read_rows(OndReading *r, struct json_object *document) {
   struct json_object *rows = document;
   bool found = !r->result->rows || ond_document_at(document, r->result->rows, &rows);
@@ -379,6 +400,9 @@ static void read_rows(OndReading *r, struct json_object *document) {
   default: read_named(r, found ? rows : NULL); break;
   }
   others(r, OND_OUT_UNKNOWN, "the answer does not mention the row");
+  if (r->o->kind == OND_KIND_LOOKUP && found && (json_object_is_type(rows, json_type_array) || json_object_is_type(rows, json_type_object))) {
+    note_absent(r);
+  }
 }
 
 static void read_result(OndReading *r, struct json_object *document) {

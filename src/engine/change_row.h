@@ -29,6 +29,8 @@ typedef struct OndChangeRow {
   OndBytes *columns;          /* row.columns points here */
   int n_columns;
   char idempotency_key[33];
+  int hops;                   /* of its way: engine/way.h */
+  bool found;                 /* a lookup found its record */
   /* what the answer told; palloc'd, freed with the row */
   char *message;              /* NULL: none */
   char *remote_id;            /* NULL: keep */

@@ -28,6 +28,7 @@
 #include "catalog/session.h"
 #include "engine/delivery.h"
 #include "engine/state_table.h"
+#include "engine/way.h"
 
 #define IN_DOUBT_EXTRA_US 30000000
 #define PAUSE_MAX_US (INT64CONST(600) * 1000000)
@@ -60,7 +61,8 @@ bool ond_delivery_holds(const OndSpec *spec, OndOp op) {
 
   if (spec->sync->options.on_unknown_given)
     return spec->sync->options.on_unknown_hold;
-  return operation != NULL && !ond_operation_info(operation)->idempotent;
+  /* what is looked up before it is written finds the record that a lost create has made */
+  return operation != NULL && !ond_operation_info(operation)->idempotent && ond_connector_route(spec->connector, OND_ROUTE_LOOKUP) == NULL;
 }
 
 int64 ond_delivery_doubt_wait_us(const OndSpec *spec) {
@@ -69,8 +71,8 @@ int64 ond_delivery_doubt_wait_us(const OndSpec *spec) {
   return (int64)ond_connector_limits(spec->connector)->timeout_ms * 1000 + IN_DOUBT_EXTRA_US;
 }
 
-static OndDeliveryOp op_policy(const OndSpec *spec, OndOp op) {
-  const OndOperation *operation = ond_connector_operation(spec->connector, op);
+static OndDeliveryOp route_policy(const OndSpec *spec, OndRoute route) {
+  const OndOperation *operation = ond_connector_route(spec->connector, route);
   OndDeliveryOp p = {.batch_rows = 1};
   const OndOperationInfo *info;
 
@@ -82,7 +84,8 @@ static OndDeliveryOp op_policy(const OndSpec *spec, OndOp op) {
     p.batch_rows = Min(p.batch_rows, spec->sync->options.batch_size);
   p.batch_bytes = (size_t)info->batch_bytes;
   p.bisect = info->atomic || info->idempotent;
-  p.repeat_in_doubt = !ond_delivery_holds(spec, op);
+  p.reads = route == OND_ROUTE_LOOKUP;
+  p.repeat_in_doubt = p.reads || !ond_delivery_holds(spec, route == OND_ROUTE_DELETE ? OND_OP_DELETE : route == OND_ROUTE_UPDATE ? OND_OP_UPDATE : OND_OP_CREATE);
   return p;
 }
 
@@ -95,9 +98,10 @@ void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy) {
     policy->concurrency = Min(policy->concurrency, spec->sync->options.concurrency);
   policy->ordered = (spec->sync->mode == OND_MODE_APPEND || spec->sync->mode == OND_MODE_INSERT) && policy->concurrency == 1;
   policy->retry = limits->retry;
-  policy->create = op_policy(spec, OND_OP_CREATE);
-  policy->update = op_policy(spec, OND_OP_UPDATE);
-  policy->delete = op_policy(spec, OND_OP_DELETE);
+  policy->create = route_policy(spec, OND_ROUTE_CREATE);
+  policy->update = route_policy(spec, OND_ROUTE_UPDATE);
+  policy->delete = route_policy(spec, OND_ROUTE_DELETE);
+  policy->lookup = route_policy(spec, OND_ROUTE_LOOKUP);
 }
 
 /* --- idempotency keys ------------------------------------------------------------------------------------- */
@@ -168,7 +172,7 @@ static OndTask *io_next(void *arg) {
     return NULL;
   c->taken++;
   row->task.bytes += PAYLOAD_FRAME_BYTES;
-  row->task.route = row->task.op == OND_OP_DELETE ? OND_ROUTE_DELETE : row->task.op == OND_OP_UPDATE ? OND_ROUTE_UPDATE : OND_ROUTE_CREATE;
+  row->task.route = ond_way_first(c->input->spec, row);
   ond_delivery_row_key(c->input->spec->sync, row);
   return &row->task;
 }
@@ -201,7 +205,7 @@ static OndStart refuse(Context *c, OndRequest *request, Wire *wire, int bad_row,
 static OndStart io_start(void *arg, OndRequest *request, int *bad) {
   Context *c = arg;
   const OndSpec *spec = c->input->spec;
-  const OndOperation *operation = ond_connector_operation(spec->connector, request->tasks[0]->op);
+  const OndOperation *operation = ond_connector_route(spec->connector, request->route);
   OndChangeRow **changes = palloc(sizeof(OndChangeRow *) * request->n);
   const OndRow **rows = palloc(sizeof(OndRow *) * request->n);
   Wire *wire = ond_calloc(sizeof(Wire));
@@ -245,7 +249,7 @@ static void take_row(Context *c, OndTask *task, const OndRowResult *from) {
   OndChangeRow *row = task->row;
 
   task->outcome = from->outcome;
-  row->created = from->created;
+  row->created = from->created >= 0 ? from->created : row->task.route == OND_ROUTE_CREATE ? 1 : row->task.route == OND_ROUTE_UPDATE ? 0 : -1;
   row->unconfirmed = from->unconfirmed;
   if (from->outcome != OND_OUT_ACCEPTED)
     set_message(c, row, from->message != NULL                    ? from->message
@@ -258,6 +262,29 @@ static void take_row(Context *c, OndTask *task, const OndRowResult *from) {
     row->remote = MemoryContextStrdup(c->rows, from->remote);
 }
 
+/* The lookup's answer: found rows go on as updates, others as creates. */
+static void read_lookup(Context *c, OndRequest *request, const OndRowResult *results) {
+  for (int i = 0; i < request->n; i++) {
+    OndWay way = ond_way_by_lookup(c->input->spec, request->tasks[i]->row, &results[i], c->rows);
+
+    if (way.message != NULL)
+      set_message(c, request->tasks[i]->row, way.message);
+  }
+}
+
+/* A status that the connector knows as a signpost sends the rows another way; false: it is none. */
+static bool follow_status(Context *c, OndRequest *request, const OndHttpResponse *response) {
+  for (int i = 0; i < request->n; i++) {
+    OndWay way = ond_way_by_status(c->input->spec, request->tasks[i]->row, response->status);
+
+    if (!way.handled)
+      return false;
+    if (way.message != NULL)
+      set_message(c, request->tasks[i]->row, way.message);
+  }
+  return true;
+}
+
 static void read_rows(Context *c, OndRequest *request, const OndOperation *operation, const OndHttpResponse *response) {
   OndRowResult *results = palloc0(sizeof(OndRowResult) * request->n);
   const OndRow **rows = palloc(sizeof(OndRow *) * request->n);
@@ -265,8 +292,10 @@ static void read_rows(Context *c, OndRequest *request, const OndOperation *opera
   for (int i = 0; i < request->n; i++)
     rows[i] = &((OndChangeRow *)request->tasks[i]->row)->row;
   ond_connector_read(c->input->spec->connector, operation, response, rows, request->n, c->arena, results, NULL);
-  for (int i = 0; i < request->n; i++)
+  for (int i = 0; i < request->n && request->route != OND_ROUTE_LOOKUP; i++)
     take_row(c, request->tasks[i], &results[i]);
+  if (request->route == OND_ROUTE_LOOKUP)
+    read_lookup(c, request, results);
   ond_arena_reset(c->arena);
   pfree(results);
   pfree(rows);
@@ -309,7 +338,7 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
     return NULL;
   wire = response->tag;
   request = wire->request;
-  operation = ond_connector_operation(c->input->spec->connector, request->tasks[0]->op);
+  operation = ond_connector_route(c->input->spec->connector, request->route);
   info = ond_operation_info(operation);
   counters->bytes_sent += response->bytes_sent;
   counters->bytes_received += response->bytes_received;
@@ -322,7 +351,9 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
     reply->answer = OND_ANSWER_AGAIN;
   reply->retry_after_us = retry_after.p == NULL ? -1 : ond_retry_after_us(retry_after.p, retry_after.n, (int64)time(NULL));
   heed_rate_headers(c, response);
-  if (reply->answer == OND_ANSWER_READ)
+  if (response->transfer == OND_TRANSFER_OK && follow_status(c, request, response))
+    reply->answer = OND_ANSWER_READ;
+  else if (reply->answer == OND_ANSWER_READ)
     read_rows(c, request, operation, response);
   else if (reply->answer != OND_ANSWER_AGAIN)
     note_failure(c, request, operation, response);
@@ -376,7 +407,7 @@ static int64_t io_permit(void *arg, const OndRequest *request) {
   Context *c = arg;
   int64 now = ond_clock_us();
   int64 wait = own_wait(c, now);
-  const OndOperation *operation = ond_connector_operation(c->input->spec->connector, request->tasks[0]->op);
+  const OndOperation *operation = ond_connector_route(c->input->spec->connector, request->route);
 
   if (wait == 0)
     wait = c->input->host->budget_take(ond_operation_info(operation)->rate_group, now);

@@ -29,6 +29,7 @@
 #include "engine/inspection.h"
 #include "engine/state_table.h"
 #include "engine/statement.h"
+#include "engine/way.h"
 
 OndDestination *ond_inspect_destination(const OndSync *sync) {
   MemoryContext context = CurrentMemoryContext;
@@ -165,16 +166,16 @@ static bool render(const OndSpec *spec, OndChangeRow *const *changes, int n, con
   ond_delivery_request_key(spec->sync, changes, n, key);
   ond_http_request_init(request);
   ond_connector_use_auth(spec->connector, auth);
-  return ond_connector_render(spec->connector, ond_connector_operation(spec->connector, changes[0]->task.op), rows, n, &context, request, bad, err) &&
+  return ond_connector_render(spec->connector, ond_connector_route(spec->connector, ond_way_first(spec, changes[0])), rows, n, &context, request, bad, err) &&
          ond_auth_apply(auth, request, err);
 }
 
-static void put_request(ReturnSetInfo *rsinfo, int number, OndChangeRow *const *changes, int n, const OndHttpRequest *request, const OndAuth *auth) {
+static void put_request(ReturnSetInfo *rsinfo, int number, bool lookup, OndChangeRow *const *changes, int n, const OndHttpRequest *request, const OndAuth *auth) {
   Datum values[7];
   bool nulls[7] = {false};
 
   values[0] = Int32GetDatum(number);
-  values[1] = CStringGetTextDatum(ond_op_name(changes[0]->task.op));
+  values[1] = CStringGetTextDatum(lookup ? "lookup" : ond_op_name(changes[0]->task.op));
   values[2] = CStringGetTextDatum(request->method);
   values[3] = CStringGetTextDatum(request->url);
   values[4] = headers_jsonb(request, auth);
@@ -195,7 +196,7 @@ static void preview_batch(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndA
     return;
   ok = render(spec, changes, n, auth, &request, &bad, &err);
   if (ok)
-    put_request(rsinfo, ++*number, changes, n, &request, auth);
+    put_request(rsinfo, ++*number, ond_way_first(spec, changes[0]) == OND_ROUTE_LOOKUP, changes, n, &request, auth);
   ond_http_request_free(&request);
   if (ok)
     return;
@@ -209,8 +210,14 @@ static void preview_batch(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndA
   }
 }
 
-static const OndDeliveryOp *batch_policy(const OndDeliveryPolicy *policy, OndOp op) {
-  return op == OND_OP_DELETE ? &policy->delete : op == OND_OP_UPDATE ? &policy->update : &policy->create;
+static const OndDeliveryOp *batch_policy(const OndDeliveryPolicy *policy, OndRoute route) {
+  switch (route) {
+    case OND_ROUTE_DELETE: return &policy->delete;
+    case OND_ROUTE_UPDATE: return &policy->update;
+    case OND_ROUTE_LOOKUP: return &policy->lookup;
+    case OND_ROUTE_CREATE: break;
+  }
+  return &policy->create;
 }
 
 static void preview_store(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndAuth *auth, OndStore *store, int most) {
@@ -223,11 +230,12 @@ static void preview_store(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndA
   ond_store_rewind(store, false);
   row = ond_store_next(store);
   while (row != NULL && number < most) {
-    const OndDeliveryOp *p = batch_policy(&policy, row->task.op);
+    OndRoute route = ond_way_first(spec, row);
+    const OndDeliveryOp *p = batch_policy(&policy, route);
     OndOp op = row->task.op;
 
     batch = palloc(sizeof(OndChangeRow *) * p->batch_rows);
-    for (n = 0; row != NULL && row->task.op == op && n < p->batch_rows; row = ond_store_next(store)) {
+    for (n = 0; row != NULL && row->task.op == op && ond_way_first(spec, row) == route && n < p->batch_rows; row = ond_store_next(store)) {
       ond_delivery_row_key(spec->sync, row);
       batch[n++] = row;
     }
