@@ -63,8 +63,9 @@ static void check_scrubbed(const OndAuth *a, const char *secret, const char *tex
   EVP_EncodeBlock((unsigned char *)base64, (const unsigned char *)secret, (int)n);
   ond_buf_append_json_string(&json, secret, n);
   ond_buf_append(&all, text, text_n);
+  ond_buf_append_str(&all, " [");
   ond_buf_append_str(&all, secret);
-  ond_buf_append_char(&all, ' ');
+  ond_buf_append_str(&all, "] ");
   ond_url_encode(&all, secret, n);
   ond_buf_append_char(&all, ' ');
   ond_buf_append_bytes(&all, (OndBytes){json.data, json.len});
@@ -73,6 +74,7 @@ static void check_scrubbed(const OndAuth *a, const char *secret, const char *tex
   MUST(all.data[all.len] == '\0');
   if (a->n > 0 && a->items[0].source != OND_CREDENTIAL_LITERAL && n >= 4 && !strchr(secret, '*')) {
     MUST(!memmem(all.data, all.len, secret, n));
+    MUST(strpbrk(secret, "[] ") || strstr(all.data, "[***]") || memchr(all.data, 0, all.len)); /* and no end of it */
     while (base64[strlen(base64) - 1] == '=') {
       base64[strlen(base64) - 1] = '\0';
     }
@@ -98,7 +100,8 @@ static void use(OndAuth *a, const char *secret, const char *text, size_t text_n)
     }
     MUST(literal || !ond_auth_apply(a, &r, &err)); /* nothing is resolved: never a bare request */
     for (int i = 0; i < a->n; i++) {
-      a->items[i].value = a->items[i].source == OND_CREDENTIAL_LITERAL ? NULL : strdup(secret);
+      /* the second is the beginning of the first, and so on */
+      a->items[i].value = a->items[i].source == OND_CREDENTIAL_LITERAL ? NULL : strndup(secret, strlen(secret) - (strlen(secret) > (size_t)i ? (size_t)i : 0));
     }
   }
   for (int times = 0; times < 2; times++) {

@@ -41,12 +41,12 @@ static const Description DESCRIPTIONS[] = {
 
 #define DESCRIPTIONS_N (sizeof(DESCRIPTIONS) / sizeof(DESCRIPTIONS[0]))
 
-/* Bytes as a JSON value, as PostgreSQL would give them: text that is no UTF-8 cannot come from there. */
+/* Bytes as a JSON value, as PostgreSQL would give them: text that is no UTF-8 cannot come from there, a NUL can, in type json. */
 static OndBytes as_json(const char *text, size_t n, bool number, OndBuf *out) {
   ond_buf_init(out, 6 * n + 16);
   if (number) {
     ond_buf_appendf(out, "%zu.%03zu", n * 1000003, n % 1000);
-  } else if (ond_utf8_valid(text, n) && !memchr(text, 0, n)) {
+  } else if (ond_utf8_valid(text, n)) {
     ond_buf_append_json_string(out, text, n);
   } else {
     ond_buf_append_str(out, "\"\\r\\n/..\"");
@@ -85,7 +85,7 @@ static void check_url(const char *url, int pieces) {
     size_t text_n;
     char *text = decode(p, length, &text_n);
 
-    MUST(text_n > 0 && !(text_n == 1 && text[0] == '.') && !(text_n == 2 && text[0] == '.' && text[1] == '.'));
+    MUST(text_n > 0 && !memchr(text, 0, text_n) && !(text_n == 1 && text[0] == '.') && !(text_n == 2 && text[0] == '.' && text[1] == '.'));
     free(text);
     p += length;
     n++;
@@ -108,21 +108,32 @@ static void check_parameter(const char *url, const char *name, const char *text,
 
 /* --- the body --------------------------------------------------------------------------------------------- */
 
+/* The text of a value, with its length: a string may hold a NUL. */
+static OndBytes text_of(struct json_object *value) {
+  const char *text = json_object_get_string(value);
+
+  return (OndBytes){text, json_object_is_type(value, json_type_string) ? (size_t)json_object_get_string_len(value) : strlen(text)};
+}
+
 /* One row's item: the value with its type, the values inside of a text, the fields as they were. */
 static void check_item(struct json_object *item, const OndRow *row) {
   struct json_object *v;
   struct json_object *t;
   struct json_object *a;
   struct json_object *b;
-  char *text;
+  OndBuf text;
 
   MUST(json_object_object_get_ex(item, "v", &v) && json_object_object_get_ex(item, "t", &t));
   MUST(fuzz_json(row->columns[0].p, row->columns[0].n, &a) && fuzz_json(row->columns[1].p, row->columns[1].n, &b));
   MUST(json_object_equal(v, a));
-  text = malloc(row->columns[0].n + row->columns[1].n + 8);
-  sprintf(text, "<%s|%s>", json_object_get_string(a), json_object_get_string(b));
-  MUST(strcmp(json_object_get_string(t), text) == 0);
-  free(text);
+  ond_buf_init(&text, 1 << 20);
+  ond_buf_append_char(&text, '<');
+  ond_buf_append_bytes(&text, text_of(a));
+  ond_buf_append_char(&text, '|');
+  ond_buf_append_bytes(&text, text_of(b));
+  ond_buf_append_char(&text, '>');
+  MUST(text_of(t).n == text.len && memcmp(text_of(t).p, text.data, text.len) == 0);
+  ond_buf_free(&text);
   json_object_put(a);
   json_object_put(b);
 }
@@ -192,7 +203,7 @@ static void check_request(const OndHttpRequest *r, const Description *d, const O
     struct json_object *a;
 
     MUST(fuzz_json(rows[0]->columns[0].p, rows[0]->columns[0].n, &a));
-    check_parameter(r->url, "?q=", json_object_get_string(a), strlen(json_object_get_string(a)));
+    check_parameter(r->url, "?q=", text_of(a).p, text_of(a).n);
     json_object_put(a);
   }
 }

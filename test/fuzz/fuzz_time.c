@@ -25,15 +25,38 @@ static void check_calendar(int64_t days) {
   MUST(!ond_civil_is_date(date));
 }
 
+/* Around the ends of a century, where the rule of leap years has its exceptions. */
+static void check_century(int64_t century) {
+  const OndDate dates[] = {{century * 100, 2, ond_civil_month_days(century * 100, 2)}, {century * 100, 3, 1}, {century * 100 - 1, 12, 31}};
+
+  for (int i = 0; i < 3; i++) {
+    check_calendar(ond_civil_to_days(dates[i]));
+  }
+}
+
+/* Of a year with two digits: the one that is at most 50 years ahead, and not 50 years ago. */
+static int nearest_year(int two_digits, int64_t now_s) {
+  int64_t this_year = ond_civil_from_days(ond_floor_div(now_s, OND_DAY_S)).year;
+  int64_t year = this_year - 49;
+
+  while (((year % 100) + 100) % 100 != two_digits) {
+    year++;
+  }
+  return (int)year;
+}
+
 /* strptime knows the three forms too; it is laxer, so only what both read is compared. */
 static void check_http_date(const char *value, int64_t now_s, int64_t us) {
-  static const char *const FORMS[] = {"%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"};
+  static const char *const FORMS[] = {"%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y", "%A, %d-%b-%y %H:%M:%S GMT"};
 
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 3; i++) {
     struct tm tm = {0};
     const char *end = strptime(value, FORMS[i], &tm);
     int64_t wait;
 
+    if (end && i == 2) {
+      tm.tm_year = nearest_year(tm.tm_year % 100, now_s) - 1900;
+    }
     if (end && *end == '\0' && tm.tm_mday <= ond_civil_month_days(tm.tm_year + INT64_C(1900), tm.tm_mon + 1)) {
       wait = (int64_t)timegm(&tm) - now_s;
       MUST(us == (wait < 0 ? 0 : wait > TEN_YEARS_S ? TEN_YEARS_S : wait) * OND_SECOND_US);
@@ -144,6 +167,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   char *text = fuzz_rest(&f, &text_n);
 
   check_calendar(anchor % (INT64_C(100000) * 366));
+  check_century(now % 1000);
   check_headers(value, value_n, now_s);
   check_backoff(now, anchor);
   check_schedule(text, anchor, now);

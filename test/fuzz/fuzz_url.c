@@ -71,6 +71,9 @@ static void check_url(const char *text) {
     fuzz_check_error(&err);
     return;
   }
+  for (const char *p = text; *p; p++) {
+    MUST(*p > 0x20 && *p < 0x7F && *p != '\\' && *p != '#');
+  }
   MUST(url.host[0] && url.port >= 1 && url.port <= 65535);
   for (const char *p = url.host; *p; p++) {
     MUST(*p > 0x20 && *p < 0x7F && !(*p >= 'A' && *p <= 'Z') && !strchr("/?#@\\[]%", *p));
