@@ -523,11 +523,6 @@ static void land_row(Sim *sim, SimRow *row, const OndReply *reply) {
   }
 }
 
-/* Goes on as the same request: with another step or, surely, with another try. */
-static bool stays_open(const Sim *sim, const OndRequest *r, const OndReply *reply) {
-  return reply->answer == OND_ANSWER_CONTINUE && !sim->asked && r->n > 0;
-}
-
 static OndRequest *io_take(void *arg, OndReply *reply) {
   Sim *sim = arg;
   SimFlight *flight = first_due(sim);
@@ -542,7 +537,7 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
   *flight = sim->flights[--sim->n_flights];
   count_failure(sim, reply->answer);
   tell_rows(r, reply);
-  note_open(sim, r, stays_open(sim, r, reply));
+  note_open(sim, r, reply->answer == OND_ANSWER_CONTINUE && !sim->asked);
   for (int i = 0; i < r->n; i++) {
     land_row(sim, r->tasks[i]->row, reply);
   }
