@@ -45,9 +45,7 @@ static bool parse_words(const OndNode *document, OndError *err) {
     }
   }
   if (!ond_node_get(document, "title", &at)) {
-    ond_node_fail(document, err, "\"title\" is missing");
-    ond_error_hint(err, "Write the API's name as people know it: {\"title\": \"HubSpot CRM\", …}.");
-    return false;
+    return ond_node_missing(document, "title", "the API's name as people know it: {\"title\": \"HubSpot CRM\", …}", err);
   }
   return true;
 }
@@ -98,9 +96,7 @@ static bool parse_document(OndConnector *c, const OndNode *document, OndError *e
     return false;
   }
   if (!ond_node_get(document, "objects", &at)) {
-    ond_node_fail(document, err, "\"objects\" is missing");
-    ond_error_hint(err, "Write {\"objects\": {\"contacts\": {\"upsert\": {…}}}}.");
-    return false;
+    return ond_node_missing(document, "objects", "{\"objects\": {\"contacts\": {\"upsert\": {…}}}}", err);
   }
   if (!json_object_is_type(at.value, json_type_object)) {
     return ond_node_fail(&at, err, "\"objects\" must be an object");
@@ -116,6 +112,7 @@ static bool parse_variables(OndConnector *c, const OndConnectorSource *s, const 
   OndNode objects;
   OndNode at;
 
+  c->n_account_variables = c->n_variables;
   if (ond_node_get(object, "variables", &at) && !ond_variables_declare(c, &at, err)) {
     return false;
   }

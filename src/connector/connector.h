@@ -101,6 +101,11 @@ typedef struct OndConnectorSource {
  * that names anything but key, remote, var, object, operation, run_id and idempotency_key. An unknown object is an error 42704.
  */
 extern OndConnector *ond_connector_parse(const OndConnectorSource *source, OndError *err);
+/*
+ * Every mistake of a connector's document: *problems gets them with pointer, message and hint, in the arena; returns how many (0: none, 100 at
+ * most). What is only a consequence of another mistake is not told; some show only when others are mended.
+ */
+extern int ond_connector_check(OndArena *arena, OndBytes document, const OndError **problems);
 extern void ond_connector_free(OndConnector *c); /* NULL is fine */
 
 /*

@@ -45,6 +45,12 @@ typedef struct OndNode {
 extern OndNode ond_node_root(struct json_object *value);
 /* An error at this place: always false. */
 extern bool ond_node_fail(const OndNode *at, OndError *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A member that must be there and is not: always false. example: how to write it, for the hint; NULL: none. */
+extern bool ond_node_missing(const OndNode *at, const char *member, const char *example, OndError *err);
+/* Of an error: the name of the member that is missing at its place (cut to n - 1 bytes); false: that is not what it is about. */
+extern bool ond_error_missing(const OndError *err, char *member, size_t n);
+/* Whether an error is about a member that nobody knows. */
+extern bool ond_error_unknown(const OndError *err);
 /* Adds the place to an error that something else has set: always false. */
 extern bool ond_node_place(const OndNode *at, OndError *err);
 /* The place as a JSON pointer, cut to n - 1 bytes. */

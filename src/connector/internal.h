@@ -173,6 +173,13 @@ typedef struct OndRateHeaders {
   bool ms; /* the reset is a number of milliseconds from now; else of seconds, or a moment */
 } OndRateHeaders;
 
+/* A place that needs what an earlier answer said: {{remote_id}}, {{remote.x}}. */
+typedef struct OndRemoteUse {
+  struct OndRemoteUse *next;
+  const char *name; /* of the capture; NULL: the record's id */
+  const char *pointer;
+} OndRemoteUse;
+
 /* A place that needs the sync's key columns. */
 typedef struct OndKeyUse {
   struct OndKeyUse *next;
@@ -203,6 +210,7 @@ struct OndConnector {
   const char *base_slashes; /* what was cut off, for requests without a path */
   const char *base_query;   /* NULL: none */
   int n_variables;
+  int n_account_variables; /* the first ones: of the connector, not of the object */
   OndVariable *variables;
   int n_headers; /* of every request */
   OndHeader *headers;
@@ -220,6 +228,7 @@ struct OndConnector {
   const char **known_columns;
   OndOperation *operations[OND_KINDS];
   OndKeyUse *key_uses;
+  OndRemoteUse *remote_uses;
   bool fold; /* the API folds the case of keys */
   bool gzip;
   size_t gzip_bytes_min;

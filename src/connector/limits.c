@@ -162,9 +162,7 @@ static bool parse_header_name(OndConnector *c, const OndNode *object, const char
   OndNode at;
 
   if (!ond_node_get(object, member, &at)) {
-    ond_node_fail(object, err, "\"%s\" is missing", member);
-    ond_error_hint(err, "Write {\"remaining\": \"X-RateLimit-Remaining\", \"reset\": \"X-RateLimit-Reset\"}.");
-    return false;
+    return ond_node_missing(object, member, "{\"remaining\": \"X-RateLimit-Remaining\", \"reset\": \"X-RateLimit-Reset\"}", err);
   }
   if (!ond_node_string(&at, out, err) || !ond_request_header_name(&at, *out, err)) {
     return false;

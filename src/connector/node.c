@@ -71,6 +71,32 @@ bool ond_node_fail(const OndNode *at, OndError *err, const char *fmt, ...) {
   return ond_node_place(at, err);
 }
 
+static const char MISSING[] = " is missing";
+static const char UNKNOWN[] = "unknown member ";
+
+bool ond_node_missing(const OndNode *at, const char *member, const char *example, OndError *err) {
+  ond_node_fail(at, err, "\"%s\"%s", member, MISSING);
+  if (example) {
+    ond_error_hint(err, "Write %s.", example);
+  }
+  return false;
+}
+
+bool ond_error_missing(const OndError *err, char *member, size_t n) {
+  const char *end = err->message[0] == '"' ? strchr(err->message + 1, '"') : NULL;
+
+  if (!end || strcmp(end + 1, MISSING) != 0 || (size_t)(end - err->message) > n) {
+    return false;
+  }
+  memcpy(member, err->message + 1, (size_t)(end - err->message) - 1);
+  member[end - err->message - 1] = '\0';
+  return true;
+}
+
+bool ond_error_unknown(const OndError *err) {
+  return strncmp(err->message, UNKNOWN, sizeof(UNKNOWN) - 1) == 0;
+}
+
 /* "must be …", with the member's name before it. */
 static bool fail_type(const OndNode *at, OndError *err, const char *must) {
   if (at->member) {
@@ -113,7 +139,7 @@ bool ond_node_object(const OndNode *at, const char *const *valid, OndError *err)
     OndNode member = {.parent = at, .member = json_object_iter_peek_name(&it)};
 
     if (!is_one_of(member.member, valid)) {
-      ond_node_fail(&member, err, "unknown member \"%s\"", member.member);
+      ond_node_fail(&member, err, "%s\"%s\"", UNKNOWN, member.member);
       ond_names_join(valid, names, sizeof(names));
       ond_error_hint(err, "Valid members are %s.", names);
       return false;

@@ -323,7 +323,7 @@ static bool parse_method(const OndNode *operation, const char *const *methods, c
   char names[80];
 
   if (!ond_node_get(operation, "method", &at)) {
-    ond_node_fail(operation, err, "\"method\" is missing");
+    ond_node_missing(operation, "method", NULL, err);
     ond_names_join(methods, names, sizeof(names));
     ond_error_hint(err, "It can be %s.", names);
     return false;

@@ -111,6 +111,17 @@ static bool resolve_auth(const OndScope *s, const OndNode *at, OndTemplatePart *
   return true;
 }
 
+static void note_remote(const OndScope *s, const OndNode *at, const char *name) {
+  OndRemoteUse *use = ond_arena_alloc(s->c->arena, sizeof(*use));
+  char pointer[sizeof(((OndError *)0)->pointer)];
+
+  ond_node_pointer(at, pointer, sizeof(pointer));
+  use->name = name;
+  use->pointer = ond_arena_strdup(s->c->arena, pointer);
+  use->next = s->c->remote_uses;
+  s->c->remote_uses = use;
+}
+
 /* Words that stand for the request; false: the name is none of them. */
 static bool resolve_word(const OndScope *s, OndTemplatePart *part) {
   if (name_is(part, "operation")) {
@@ -134,8 +145,10 @@ static bool resolve_record(const OndScope *s, const OndNode *at, OndTemplatePart
     ond_reference_note_key(s, at, part, NULL);
   } else if (name_is(part, "remote_id")) {
     part->slot = OND_SLOT_REMOTE_ID;
+    note_remote(s, at, NULL);
   } else if (name_after(part, "remote.")) {
     part->slot = OND_SLOT_REMOTE;
+    note_remote(s, at, name_after(part, "remote."));
   } else {
     return false;
   }

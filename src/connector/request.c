@@ -235,7 +235,7 @@ static bool parse_joined(const OndScope *s, const OndNode *at, OndQuery *out, On
     return false;
   }
   if (!ond_node_get(at, "each", &each)) {
-    return ond_node_fail(at, err, "\"each\" is missing: what to join of every row");
+    return ond_node_missing(at, "each", "what to join of every row: {\"join\": \",\", \"each\": \"{{key}}\"}", err);
   }
   out->kind = OND_QUERY_JOINED;
   out->join = encode(s->c->arena, join, ",;:");

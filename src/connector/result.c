@@ -71,8 +71,7 @@ const OndCondition *ond_condition_parse(OndConnector *c, const OndNode *at, OndE
     return NULL;
   }
   if (!ond_node_get(at, "path", &member)) {
-    ond_node_fail(at, err, "\"path\" is missing");
-    ond_error_hint(err, "Write {\"path\": \"/ok\", \"equals\": true}.");
+    ond_node_missing(at, "path", "{\"path\": \"/ok\", \"equals\": true}", err);
     return NULL;
   }
   if (!ond_node_json_pointer(&member, c->arena, &condition->path, err)) {

@@ -10,7 +10,7 @@
 
 typedef struct OndError {
   char sqlstate[6];   /* "22023" and the like; empty: 22023 invalid_parameter_value */
-  char pointer[160];  /* JSON pointer to the place in the document, or empty */
+  char pointer[320];  /* JSON pointer to the place in the document, or empty */
   char message[320];  /* primary: lower case, one line, no full stop */
   char detail[640];   /* facts, or empty */
   char hint[320];     /* names the way out, or empty */
