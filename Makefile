@@ -39,6 +39,7 @@ OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 DATA       = $(wildcard sql/$(EXTENSION)--*--*.sql)
 DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
 SQL_PARTS  = $(sort $(wildcard sql/parts/*.sql))
+SQL_CONNECTORS = $(sort $(wildcard sql/connectors/*.json))
 
 # The names of test/regress_schedule in its order, then the others: a new file is never left out.
 REGRESS_ALL    = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
@@ -64,9 +65,10 @@ $(error no PGXS of $(PG_CONFIG): install the server's development files (Debian:
 endif
 include $(PGXS)
 
-$(DATA_built): $(SQL_PARTS) Makefile
+# Builtin connectors come after the views and before the rights. An upgrade script takes the same text.
+$(DATA_built): $(SQL_PARTS) $(SQL_CONNECTORS) scripts/connectors.sh Makefile
 	@test -n "$(SQL_PARTS)" || { echo "sql/parts is empty" >&2; exit 1; }
-	cat $(SQL_PARTS) > $@.new && mv $@.new $@
+	{ cat $(filter-out %/90_rights.sql,$(SQL_PARTS)) && sh scripts/connectors.sh $(SQL_CONNECTORS) && cat sql/parts/90_rights.sql; } > $@.new && mv $@.new $@
 
 -include $(OBJS:.o=.d)
 

@@ -12,6 +12,20 @@ CREATE TABLE ondatra.all_secrets (
 );
 COMMENT ON TABLE ondatra.all_secrets IS 'Stored secrets, encrypted with the key file. Read by workers only; people see the view ondatra.secrets.';
 
+CREATE TABLE ondatra.all_connectors (
+  name        text NOT NULL CHECK (name OPERATOR(pg_catalog.<>) ''),
+  builtin     boolean NOT NULL DEFAULT false,  -- shipped, and replaced by upgrades
+  owner       regrole,                       -- NULL: builtin
+  spec        json NOT NULL,
+  description text,
+  version     bigint NOT NULL DEFAULT 1,     -- counts edits
+  created_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  updated_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  PRIMARY KEY (name, builtin),               -- a new builtin one may have the name of somebody's own
+  CHECK (builtin OPERATOR(pg_catalog.=) (owner IS NULL))
+);
+COMMENT ON TABLE ondatra.all_connectors IS 'Connectors: descriptions of APIs. People see the view ondatra.connectors.';
+
 CREATE SEQUENCE ondatra.destination_ids;
 COMMENT ON SEQUENCE ondatra.destination_ids IS 'Numbers of destinations.';
 CREATE TABLE ondatra.all_destinations (

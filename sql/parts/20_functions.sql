@@ -8,6 +8,25 @@ CREATE FUNCTION ondatra.drop_secret(name text) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_drop_secret';
 COMMENT ON FUNCTION ondatra.drop_secret(text) IS 'Removes a secret of the calling role.';
 
+CREATE FUNCTION ondatra.create_connector(name text, spec jsonb, description text DEFAULT NULL) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_create_connector';
+COMMENT ON FUNCTION ondatra.create_connector(text, jsonb, text) IS
+  'Creates a connector of the calling role: an API described by one JSON document, which is checked completely.';
+
+CREATE FUNCTION ondatra.replace_connector(name text, spec jsonb, description text DEFAULT NULL) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_replace_connector';
+COMMENT ON FUNCTION ondatra.replace_connector(text, jsonb, text) IS
+  'Puts another document in place of a connector''s. Every sync that uses it must still find what it needs; runs in progress end with the old one.';
+
+CREATE FUNCTION ondatra.drop_connector(name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_drop_connector';
+COMMENT ON FUNCTION ondatra.drop_connector(text) IS 'Drops a connector that no destination uses.';
+
+CREATE FUNCTION ondatra.check_connector(spec jsonb) RETURNS TABLE (path text, problem text)
+  ROWS 1 IMMUTABLE LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_check_connector';
+COMMENT ON FUNCTION ondatra.check_connector(jsonb) IS
+  'Every mistake of a connector''s document: where, as a JSON pointer, and what would be right. No row: it can be created.';
+
 CREATE FUNCTION ondatra.create_destination(name text, connector text DEFAULT 'http', base_url text DEFAULT NULL, auth jsonb DEFAULT NULL,
                                            options jsonb DEFAULT '{}') RETURNS bigint
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_create_destination';

@@ -7,6 +7,20 @@ CREATE VIEW ondatra.secrets WITH (security_barrier) AS
   WHERE pg_catalog.pg_has_role(s.owner::oid, 'USAGE');
 COMMENT ON VIEW ondatra.secrets IS 'Names of stored secrets, never their values. set_secret() stores one, drop_secret() removes it.';
 
+CREATE VIEW ondatra.connectors WITH (security_barrier) AS
+  SELECT c.name, c.owner, c.builtin, c.spec OPERATOR(pg_catalog.->>) 'title' AS title,
+         coalesce(c.description, c.spec OPERATOR(pg_catalog.->>) 'description') AS description,
+         ARRAY(SELECT o.name FROM pg_catalog.json_object_keys(c.spec OPERATOR(pg_catalog.->) 'objects') AS o(name) ORDER BY o.name) AS objects,
+         c.version, c.spec::jsonb AS spec, c.created_at, c.updated_at
+  FROM ondatra.all_connectors c
+  WHERE c.builtin OR pg_catalog.pg_has_role(c.owner::oid, 'USAGE');
+COMMENT ON VIEW ondatra.connectors IS 'Connectors: APIs described by data. create_connector() makes one, create_destination() uses one.';
+COMMENT ON COLUMN ondatra.connectors.owner IS 'The role that made it; NULL: builtin.';
+COMMENT ON COLUMN ondatra.connectors.builtin IS 'Shipped with the extension, and replaced by its upgrades.';
+COMMENT ON COLUMN ondatra.connectors.objects IS 'What a sync can name as its object; *: any other name.';
+COMMENT ON COLUMN ondatra.connectors.version IS 'Counts replacements.';
+COMMENT ON COLUMN ondatra.connectors.spec IS 'The document: doc/connectors.md has its words.';
+
 CREATE VIEW ondatra.destinations WITH (security_barrier) AS
   SELECT d.destination_id, d.name, d.owner, d.connector, d.base_url, d.auth::jsonb AS auth, d.options::jsonb AS options, d.created_at, d.updated_at
   FROM ondatra.all_destinations d

@@ -37,7 +37,8 @@ BEGIN
     IF o.relkind OPERATOR(pg_catalog.=) 'v' THEN
       EXECUTE pg_catalog.format('GRANT SELECT ON TABLE %s TO PUBLIC', o.name);
     ELSE
-      PERFORM pg_catalog.pg_extension_config_dump(o.oid, '');
+      -- builtin connectors come with the extension
+      PERFORM pg_catalog.pg_extension_config_dump(o.oid, CASE o.oid WHEN 'ondatra.all_connectors'::pg_catalog.regclass::oid THEN 'WHERE NOT builtin' ELSE '' END);
     END IF;
     IF o.relkind OPERATOR(pg_catalog.=) 'r' THEN
       EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', o.name);

@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 
 #include "api/api.h"
 #include "api/destinations.h"
@@ -29,13 +30,6 @@ OndAuth *ond_destination_auth(const OndDestination *d) {
   return auth;
 }
 
-static void check_connector(const char *connector) {
-  if (strcmp(connector, "http") != 0) {
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("connector \"%s\" does not exist", connector),
-                    errhint("Use connector 'http', and describe the API's requests in options: {\"object\": {\"upsert\": {...}}}.")));
-  }
-}
-
 /* What the connector says about the destination by itself. */
 static bool check_account(const OndDestination *d, const OndAuth *auth, OndError *err) {
   OndConnector *connector = ond_destination_compile(d, NULL);
@@ -45,14 +39,15 @@ static bool check_account(const OndDestination *d, const OndAuth *auth, OndError
   return ok;
 }
 
-/* Checks both documents; returns the names of the secrets that auth refers to, in the database's encoding. */
-static List *check_documents(const OndDestination *d) {
+/* Checks the documents, the connector's document kept as it is till commit; returns the names of the secrets that auth refers to, in the database's encoding. */
+static List *check_documents(OndDestination *d) {
   List *secrets = NIL;
   OndAuth *auth;
   OndError err;
   bool named;
 
-  check_connector(d->connector);
+  ond_connector_keep(d->connector);
+  ond_destination_read_document(d);
   auth = ond_destination_auth(d);
   named = check_account(d, auth, &err);
   if (!named) {
@@ -99,9 +94,9 @@ Datum ond_sql_create_destination(PG_FUNCTION_ARGS) {
   d.base_url = ond_arg_text(fcinfo, 2);
   d.auth = ond_arg_is_json_null(fcinfo, 3) ? NULL : ond_arg_json(fcinfo, 3);
   d.options = ond_arg_options(fcinfo, 4, NULL);
-  secrets = check_documents(&d);
   ond_call_begin(&call);
   d.owner = call.user;
+  secrets = check_documents(&d);
   id = ond_destination_insert(&d);
   notice_missing(d.owner, secrets);
   ond_call_end(&call);
@@ -125,7 +120,7 @@ static void check_syncs(const OndDestination *d, const int64 *ids, int n) {
   }
 }
 
-/* Another base URL under syncs that have delivered: what is known of the old place may not be true of the new one. */
+/* Another base URL, connector or variable under syncs that have delivered: what is known of the old place may not be true of the new one. */
 static void apply_delivered(const OndDestination *d, const int64 *ids, int n, OndDelivered delivered) {
   for (int i = 0; i < n; i++) {
     OndSync *s = ond_sync_load(ids[i]);
@@ -135,7 +130,7 @@ static void apply_delivered(const OndDestination *d, const int64 *ids, int n, On
       continue;
     }
     if (delivered == OND_DELIVERED_UNSAID) {
-      ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("destination \"%s\" has received rows at its present base URL", d->name),
+      ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("destination \"%s\" has received rows where it is now", d->name),
                       errdetail("Sync \"%s\" knows which rows the destination has; of another place that may not be true.", s->name),
                       errhint("Say delivered => 'keep' when the rows are there too (the API has moved), or delivered => 'forget' to send "
                               "all rows again.")));
@@ -148,6 +143,19 @@ static void apply_delivered(const OndDestination *d, const int64 *ids, int n, On
 
 static bool same_text(const char *a, const char *b) {
   return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* What the destination's values of variables are, as text. */
+static char *variables_of(const OndDestination *d) {
+  Jsonb *options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(d->options)));
+  JsonbValue *v = getKeyJsonValueFromContainer(&options->root, "variables", strlen("variables"), NULL);
+
+  return v == NULL || v->type != jbvBinary ? NULL : JsonbToCString(NULL, v->val.binary.data, v->val.binary.len);
+}
+
+/* Whether the rows that were delivered are still where requests go. */
+static bool same_place(const OndDestination *a, const OndDestination *b) {
+  return same_text(a->base_url, b->base_url) && same_text(a->connector, b->connector) && same_text(variables_of(a), variables_of(b));
 }
 
 PG_FUNCTION_INFO_V1(ond_sql_update_destination);
@@ -173,10 +181,10 @@ Datum ond_sql_update_destination(PG_FUNCTION_ARGS) {
   secrets = check_documents(&d);
   ids = ond_destination_syncs(d.destination_id, &n);
   check_syncs(&d, ids, n);
-  if (!same_text(d.base_url, old->base_url)) {
+  if (!same_place(&d, old)) {
     apply_delivered(&d, ids, n, delivered);
   } else if (delivered == OND_DELIVERED_FORGET) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another base URL"),
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another base URL, connector or variable"),
                     errhint("Call ondatra.resend_sync() to send all rows of a sync again.")));
   }
   ond_destination_update(&d);

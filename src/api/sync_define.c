@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 
 #include "api/api.h"
+#include "catalog/connector.h"
 #include "catalog/edit.h"
 #include "engine/model.h"
 #include "engine/spec.h"
@@ -134,6 +135,8 @@ static OndDestination *use_destination(OndSync *s, const char *name, Oid user) {
   if (!ond_destination_lock(d->destination_id, false)) {
     d = ond_destination_get(name, user); /* dropped meanwhile: says so */
   }
+  ond_connector_keep(d->connector);
+  ond_destination_read_document(d); /* it may have been replaced meanwhile */
   if (!has_privs_of_role(s->owner, d->owner)) {
     ereport(
         ERROR,
@@ -254,6 +257,7 @@ static const Part part_key = {"its present key", "another key", false};
 static const Part part_key_types = {"the present types of its key", "other types of the key", false};
 static const Part part_destination = {"its present destination", "another destination", true};
 static const Part part_object = {"its present object", "another object", true};
+static const Part part_variables = {"its present variables", "other variables", true};
 
 /* What of the identity differs; NULL: nothing. */
 static const Part *changed_part(const OndSync *old, const OndSync *new, const OndModel *model) {
@@ -266,7 +270,10 @@ static const Part *changed_part(const OndSync *old, const OndSync *new, const On
   if (old->destination_id != new->destination_id) {
     return &part_destination;
   }
-  return same_text(old->object, new->object) ? NULL : &part_object;
+  if (!same_text(old->object, new->object)) {
+    return &part_object;
+  }
+  return same_text(old->options.variables, new->options.variables) ? NULL : &part_variables;
 }
 
 static _Noreturn void refuse_undecided(const OndSync *s, const Part *part);
@@ -285,7 +292,7 @@ static void apply_identity(const OndSync *old, const OndSync *new, const OndMode
 
   if (part == NULL && delivered == OND_DELIVERED_FORGET) {
     ereport(ERROR,
-            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another key, destination or object"),
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("delivered => 'forget' is only for another key, destination, object or variable"),
              errhint("Call ondatra.resend_sync() to send all rows again.")));
   }
   if (had && delivered == OND_DELIVERED_UNSAID) {
@@ -345,8 +352,13 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   s = *old;
   read_arguments(fcinfo, &s);
   ond_call_begin(&call);
-  d = PG_ARGISNULL(ARG_DESTINATION) ? ond_destination_load(s.destination_id)
-                                    : use_destination(&s, ond_arg_text(fcinfo, ARG_DESTINATION), call.user);
+  if (PG_ARGISNULL(ARG_DESTINATION)) {
+    d = ond_destination_load(s.destination_id);
+    ond_connector_keep(d->connector);
+    ond_destination_read_document(d);
+  } else {
+    d = use_destination(&s, ond_arg_text(fcinfo, ARG_DESTINATION), call.user);
+  }
   ond_call_end(&call);
   model = check_model(&s, d);
   warn_mirror_without_deletes(&s);

@@ -1,16 +1,165 @@
 /*
- * connector.c - the catalog's side of connectors.
+ * connector.c - rows of all_connectors, and a destination's connector compiled.
  *
- * Documents are kept in the database's encoding and compiled as UTF-8.
+ * Locks: whoever makes a destination or a sync use a connector holds its row FOR KEY SHARE till commit, edits and drops hold it FOR UPDATE:
+ * always after the row of the destination. Documents are kept in the database's encoding and compiled as UTF-8.
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 
 #include "catalog/connector.h"
+#include "catalog/rows.h"
 #include "catalog/secrets.h"
 #include "catalog/session.h"
 #include "core/url.h"
+
+/* ---- rows ---- */
+
+static Oid row_owner(uint64 i) {
+  bool isnull;
+  Datum owner = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+
+  return isnull ? InvalidOid : DatumGetObjectId(owner);
+}
+
+OndConnectorRow *ond_connector_find(const char *name, Oid role) {
+  const char *sql = "SELECT owner, spec::text FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 ORDER BY builtin";
+  Oid types[] = {TEXTOID};
+  Datum values[] = {CStringGetTextDatum(name)};
+  MemoryContext caller = CurrentMemoryContext;
+  OndConnectorRow *c = NULL;
+  uint64 n = ond_spi(SPI_OK_SELECT, sql, 1, types, values, NULL);
+
+  for (uint64 i = 0; i < n && c == NULL; i++) {
+    Oid owner = row_owner(i);
+
+    if (!OidIsValid(owner) || has_privs_of_role(role, owner)) {
+      c = MemoryContextAllocZero(caller, sizeof(*c));
+      c->owner = owner;
+      c->name = MemoryContextStrdup(caller, name);
+      c->document = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
+    }
+  }
+  MemoryContextSwitchTo(caller);
+  return c;
+}
+
+static bool is_builtin(const char *name) {
+  Oid types[] = {TEXTOID};
+  Datum values[] = {CStringGetTextDatum(name)};
+  MemoryContext caller = CurrentMemoryContext;
+  bool found = strcmp(name, "http") == 0 ||
+               ond_spi(SPI_OK_SELECT, "SELECT 1 FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 AND builtin", 1, types, values,
+                       NULL) > 0;
+
+  MemoryContextSwitchTo(caller);
+  return found;
+}
+
+OndConnectorRow *ond_connector_edit(const char *name, Oid role) {
+  const char *sql =
+      "SELECT owner, spec::text FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 AND NOT builtin FOR UPDATE";
+  Oid types[] = {TEXTOID};
+  Datum values[] = {CStringGetTextDatum(name)};
+  MemoryContext caller = CurrentMemoryContext;
+  OndConnectorRow *c = NULL;
+
+  if (ond_spi(SPI_OK_SELECT, sql, 1, types, values, NULL) > 0 && has_privs_of_role(role, row_owner(0))) {
+    c = MemoryContextAllocZero(caller, sizeof(*c));
+    c->owner = row_owner(0);
+    c->name = MemoryContextStrdup(caller, name);
+    c->document = ond_row_text(2, caller);
+  }
+  MemoryContextSwitchTo(caller);
+  if (c != NULL) {
+    return c;
+  }
+  if (is_builtin(name)) {
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("connector \"%s\" is a builtin one", name),
+                    errhint("Make one of your own with ondatra.create_connector(); the column spec of ondatra.connectors is what to start from.")));
+  }
+  ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("connector \"%s\" does not exist", name),
+                  errhint("The view ondatra.connectors lists those that role \"%s\" may use.", GetUserNameFromId(role, false))));
+}
+
+void ond_connector_keep(const char *name) {
+  Oid types[] = {TEXTOID};
+  Datum values[] = {CStringGetTextDatum(name)};
+  MemoryContext caller = CurrentMemoryContext;
+
+  (void)ond_spi(SPI_OK_SELECT, "SELECT 1 FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 AND NOT builtin FOR KEY SHARE", 1,
+                types, values, NULL);
+  MemoryContextSwitchTo(caller);
+}
+
+void ond_connector_insert(const OndConnectorRow *c, const char *description) {
+  const char *sql = "INSERT INTO ondatra.all_connectors (name, owner, spec, description) VALUES ($1, $2::oid::regrole, $3::json, $4) "
+                    "ON CONFLICT (name, builtin) DO NOTHING";
+  Oid types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID};
+  char nulls[5] = "    ";
+  MemoryContext caller = CurrentMemoryContext;
+  Datum values[4];
+  bool builtin = is_builtin(c->name);
+
+  values[0] = CStringGetTextDatum(c->name);
+  values[1] = ObjectIdGetDatum(c->owner);
+  values[2] = CStringGetTextDatum(c->document);
+  values[3] = ond_text_datum(description, &nulls[3]);
+  if (builtin || ond_spi(SPI_OK_INSERT, sql, 4, types, values, nulls) == 0) {
+    ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("connector \"%s\" already exists", c->name),
+                    builtin ? errhint("It is a builtin one: choose another name.") : errhint("Use ondatra.replace_connector(), or another name.")));
+  }
+  MemoryContextSwitchTo(caller);
+}
+
+void ond_connector_update(const OndConnectorRow *c, const char *description) {
+  const char *sql = "UPDATE ondatra.all_connectors SET spec = $2::json, description = coalesce($3, description), version = version "
+                    "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE name OPERATOR(pg_catalog.=) $1 AND NOT builtin";
+  Oid types[] = {TEXTOID, TEXTOID, TEXTOID};
+  char nulls[4] = "   ";
+  MemoryContext caller = CurrentMemoryContext;
+  Datum values[3];
+
+  values[0] = CStringGetTextDatum(c->name);
+  values[1] = CStringGetTextDatum(c->document);
+  values[2] = ond_text_datum(description, &nulls[2]);
+  ond_spi(SPI_OK_UPDATE, sql, 3, types, values, nulls);
+  MemoryContextSwitchTo(caller);
+}
+
+void ond_connector_delete(const OndConnectorRow *c) {
+  Oid types[] = {TEXTOID};
+  Datum values[] = {CStringGetTextDatum(c->name)};
+  MemoryContext caller = CurrentMemoryContext;
+
+  ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 AND NOT builtin", 1, types, values, NULL);
+  MemoryContextSwitchTo(caller);
+}
+
+int64 *ond_connector_destinations(const OndConnectorRow *c, int *n) {
+  const char *sql = "SELECT owner, destination_id FROM ondatra.all_destinations WHERE connector OPERATOR(pg_catalog.=) $1 ORDER BY destination_id";
+  Oid types[] = {TEXTOID};
+  Datum values[] = {CStringGetTextDatum(c->name)};
+  MemoryContext caller = CurrentMemoryContext;
+  uint64 rows = ond_spi(SPI_OK_SELECT, sql, 1, types, values, NULL);
+  int64 *ids = MemoryContextAlloc(caller, sizeof(int64) * Max(rows, 1));
+  bool isnull;
+
+  *n = 0;
+  for (uint64 i = 0; i < rows; i++) {
+    if (has_privs_of_role(row_owner(i), c->owner)) {
+      ids[(*n)++] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+    }
+  }
+  MemoryContextSwitchTo(caller);
+  return ids;
+}
+
+/* ---- compiled ---- */
 
 static char *to_utf8(const char *text) {
   return text == NULL ? NULL : pg_server_to_any(text, (int)strlen(text), PG_UTF8);

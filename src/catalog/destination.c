@@ -3,7 +3,7 @@
  *
  * Locks: whoever makes a sync use a destination holds its row FOR KEY SHARE till commit, edits and drops hold it FOR UPDATE. So a
  * destination that is dropped has no user, though there are no foreign keys. Does not: look into auth and options (connector/ parses
- * them).
+ * them). A destination carries its connector's document, looked up by name with the rights of the destination's owner.
  */
 #include "postgres.h"
 
@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 
+#include "catalog/connector.h"
 #include "catalog/edit.h"
 #include "catalog/rows.h"
 #include "catalog/session.h"
@@ -35,7 +36,16 @@ static OndDestination *load_where(const char *sql, Oid type, Datum value) {
     d->version = ond_row_int64(8);
   }
   MemoryContextSwitchTo(caller);
+  if (d != NULL) {
+    ond_destination_read_document(d);
+  }
   return d;
+}
+
+void ond_destination_read_document(OndDestination *d) {
+  OndConnectorRow *connector = strcmp(d->connector, "http") == 0 ? NULL : ond_connector_find(d->connector, d->owner);
+
+  d->document = connector == NULL ? NULL : connector->document;
 }
 
 OndDestination *ond_destination_load(int64 destination_id) {

@@ -37,6 +37,8 @@ extern int64 ond_destination_insert(const OndDestination *d);
 /* Writes connector, base_url, auth, options; counts the version. */
 extern void ond_destination_update(const OndDestination *d);
 extern void ond_destination_delete(int64 destination_id);
+/* Looks up the document of d->connector as d->owner may use it; loading a destination does that by itself. */
+extern void ond_destination_read_document(OndDestination *d);
 /*
  * Locks the row till the end of the transaction: shared for syncs that come to use it, exclusive for edits and drops. False: it is gone.
  */

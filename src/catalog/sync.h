@@ -76,7 +76,7 @@ typedef struct OndDestination {
   char *name;
   Oid owner;
   char *connector;
-  char *document;             /* of the connector: JSON text; NULL: it is "http" */
+  char *document;             /* of the connector: JSON text; NULL: it is "http", or one that the owner may not use */
   char *base_url;             /* NULL */
   char *auth;                 /* JSON text or NULL */
   char *options;              /* JSON text */

@@ -216,6 +216,7 @@ OndConnector *ond_connector_parse(const OndConnectorSource *s, OndError *err) {
 
   if (!s->document.p && strcmp(s->connector, "http") != 0) {
     ond_error_set(err, "connector \"%s\" does not exist", s->connector);
+    ond_error_hint(err, "The view ondatra.connectors lists those that may be used; ondatra.create_connector() makes one.");
     memcpy(err->sqlstate, "42704", 6);
     return NULL;
   }

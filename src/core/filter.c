@@ -277,6 +277,11 @@ static bool filter_iso(const char *value, size_t n, OndBuf *out, OndError *err) 
          append_fraction(out, nanos) && ond_buf_append_char(out, 'Z');
 }
 
+static bool filter_text(const char *value, size_t n, OndBuf *out, OndError *err) {
+  (void)err;
+  return ond_buf_append(out, value, n);
+}
+
 static const struct {
   const char *name;
   FilterFunction apply;
@@ -285,7 +290,7 @@ static const struct {
     [OND_FILTER_TRIM] = {"trim", filter_trim},       [OND_FILTER_MD5] = {"md5", filter_md5},
     [OND_FILTER_SHA256] = {"sha256", filter_sha256}, [OND_FILTER_BASE64] = {"base64", filter_base64},
     [OND_FILTER_JSON] = {"json", filter_json},       [OND_FILTER_EPOCH] = {"epoch", filter_epoch},
-    [OND_FILTER_ISO] = {"iso", filter_iso},
+    [OND_FILTER_ISO] = {"iso", filter_iso},          [OND_FILTER_TEXT] = {"text", filter_text},
 };
 
 #define N_FILTERS (sizeof(FILTERS) / sizeof(FILTERS[0]))
@@ -305,7 +310,7 @@ const char *ond_filter_name(OndFilter filter) {
 }
 
 const char *ond_filter_names(void) {
-  return "lower, upper, trim, md5, sha256, base64, json, epoch, iso";
+  return "lower, upper, trim, md5, sha256, base64, json, epoch, iso, text";
 }
 
 bool ond_filter_apply(OndFilter filter, const char *value, size_t n, OndBuf *out, OndError *err) {

@@ -23,7 +23,8 @@ typedef enum OndFilter {
   OND_FILTER_BASE64, /* standard alphabet, padded */
   OND_FILTER_JSON,   /* the text as a JSON string, with quotes */
   OND_FILTER_EPOCH,  /* ISO 8601 timestamp -> seconds since 1970 (fraction kept only when not zero) */
-  OND_FILTER_ISO     /* seconds since 1970 -> ISO 8601 UTC */
+  OND_FILTER_ISO,    /* seconds since 1970 -> ISO 8601 UTC */
+  OND_FILTER_TEXT    /* the value as it is: where a lone reference would keep its JSON type, a number becomes a string */
 } OndFilter;
 
 #define OND_FILTERS_MAX 6

@@ -151,6 +151,7 @@ static void check_filtered(OndFilter filter, const char *value, size_t n, const 
   case OND_FILTER_JSON: check_json(value, n, out); break;
   case OND_FILTER_EPOCH: check_time(OND_FILTER_ISO, out); break;
   case OND_FILTER_ISO: check_time(OND_FILTER_EPOCH, out); break;
+  case OND_FILTER_TEXT: MUST(out->len == n && (n == 0 || memcmp(out->data, value, n) == 0)); break;
   }
 }
 
@@ -199,7 +200,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   char *value = fuzz_rest(&f, &value_n);
 
   check_template(text, text_n);
-  for (int filter = OND_FILTER_LOWER; filter <= OND_FILTER_ISO; filter++) {
+  for (int filter = OND_FILTER_LOWER; filter <= OND_FILTER_TEXT; filter++) {
     check_filter((OndFilter)filter, value, value_n);
   }
   free(text);

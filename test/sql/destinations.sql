@@ -11,7 +11,7 @@ CREATE TABLE regress_dest.t (id int PRIMARY KEY, email text);
 -- nothing wrong gets in
 SELECT ondatra.create_destination('d');
 SELECT ondatra.create_destination('d', connector => NULL, base_url => 'https://api.example.com');
-SELECT ondatra.create_destination('d', connector => 'hubspot');
+SELECT ondatra.create_destination('d', connector => 'nothing');
 SELECT ondatra.create_destination('d', base_url => 'ftp://api.example.com');
 SELECT ondatra.create_destination('d', base_url => 'https://user:pw@api.example.com');
 SELECT ondatra.create_destination('d', base_url => 'https://api.example.com', options => '{"objects": {}}');
@@ -36,7 +36,7 @@ SELECT base_url, auth, options FROM ondatra.destinations;
 SELECT ondatra.update_destination('d', auth => 'null', options => '{"rate_limit": null}');
 SELECT base_url, auth, options FROM ondatra.destinations;
 SELECT ondatra.update_destination('d', options => '{"nonsense": 1}');
-SELECT ondatra.update_destination('d', connector => 'hubspot');
+SELECT ondatra.update_destination('d', connector => 'nothing');
 SELECT ondatra.update_destination('d', delivered => 'perhaps');
 SELECT ondatra.update_destination('d', delivered => 'forget');
 SELECT ondatra.update_destination('nobody''s', base_url => 'https://b.example.com');

@@ -30,7 +30,9 @@ SELECT run_id FROM ondatra.sync_runs WHERE pg_temp.leak(error_message);
 SELECT key FROM ondatra.failed_rows WHERE pg_temp.leak(error_message);
 SELECT name FROM ondatra.sync_status WHERE pg_temp.leak(name);
 SELECT * FROM ondatra.all_syncs;
+\set VERBOSITY sqlstate
 SELECT * FROM ondatra.state_:id;
+\set VERBOSITY default
 
 -- and every function answers as if there were nothing
 CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$

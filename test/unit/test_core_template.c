@@ -142,7 +142,7 @@ TEST(template_refuses_unknown_filters_and_lists_the_known) {
   check_refused("{{a|lower upper}}", "unknown filter");
   check_refused("{{a||lower}}", "unknown filter \"\"");
   CHECK(!ond_template_parse(arena, "{{a|rot13}}", 11, &t, &err));
-  CHECK_STR(err.hint, "Filters are lower, upper, trim, md5, sha256, base64, json, epoch, iso.");
+  CHECK_STR(err.hint, "Filters are lower, upper, trim, md5, sha256, base64, json, epoch, iso, text.");
   ond_arena_destroy(arena);
 }
 
@@ -311,6 +311,8 @@ TEST(filter_base64) {
 TEST(filter_json) {
   check_filter("json", "a\"b\n", "\"a\\\"b\\u000a\"");
   check_filter("json", "", "\"\"");
+  check_filter("text", "12.50", "12.50");
+  check_filter_n("text", "", 0, "");
   check_filter_n("json", "a\0b", 3, "\"a\\u0000b\"");
   check_filter("json", "\xFF", NULL);
   check_filter("json|json", "\"", "\"\\\"\\\\\\\"\\\"\"");
