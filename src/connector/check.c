@@ -124,6 +124,9 @@ static struct json_object *harmless(const char *parent, const char *name) {
     const char *value;
   } WORDS[] = {{"method", "POST"}, {"title", "x"}, {"path", "/x"}, {"each", "x"}, {"remaining", "X-Remaining"}, {"reset", "X-Reset"}};
 
+  if (strcmp(name, "objects") == 0) {
+    return json_tokener_parse("{\"x\": {\"upsert\": {\"method\": \"POST\"}}}");
+  }
   if (parent && strcmp(parent, "variables") == 0) {
     return json_object_new_object();
   }

@@ -175,7 +175,7 @@ static bool check_column(const OndScope *s, const OndNode *at, const OndTemplate
     }
   }
   fail(at, err, part, "names nothing");
-  ond_error_hint(err, "A template can name key, key.x, remote_id, remote.x, var.x, object, operation, run_id and idempotency_key, and the columns "
+  ond_error_hint(err, "A template can name key, key.x, remote_id, remote.x, var.x, auth.x, object, operation, run_id and idempotency_key, and the columns "
                       "of the model that \"columns\" of the object lists.");
   return false;
 }

@@ -41,6 +41,7 @@ TEST(what_is_no_document) {
   CHECK_STR(problems_of("{"), ": the document is not JSON\n");
   CHECK_STR(problems_of("[]"), ": the document must be an object\n");
   CHECK_STR(problems_of("{}"), ": \"title\" is missing\n: \"objects\" is missing\n");
+  CHECK_STR(problems_of("{'objects': {}, 'title': 'A', 'check': {'a': 1}}"), "/objects: \"objects\" is empty\n/check/a: unknown member \"a\"\n");
 }
 
 TEST(every_mistake_is_told) {
