@@ -143,6 +143,16 @@ static bool parse_names(OndConnector *c, const OndNode *object, const char *memb
   return true;
 }
 
+/* An error about a member of an operation. */
+static bool fail_way(const OndNode *object, const OndOperation *o, const char *member, const char *needs, OndError *err) {
+  OndNode operation;
+  OndNode at;
+
+  ond_node_get(object, o->info.name, &operation);
+  ond_node_get(&operation, member, &at);
+  return ond_node_fail(&at, err, "\"%s\" of \"%s\" needs %s", member, o->info.name, needs);
+}
+
 /* A row that is sent another way must find it. */
 static bool check_ways(const OndConnector *c, const OndNode *object, OndError *err) {
   for (int kind = 0; kind < OND_KINDS; kind++) {
@@ -152,13 +162,13 @@ static bool check_ways(const OndConnector *c, const OndNode *object, OndError *e
       continue;
     }
     if (o->info.exists && !ond_connector_operation(c, OND_OP_UPDATE)) {
-      return ond_node_fail(object, err, "\"exists\" of \"%s\" needs an \"update\" to go on with", o->info.name);
+      return fail_way(object, o, "exists", "an \"update\" to go on with", err);
     }
     if (kind == OND_KIND_UPDATE && o->info.missing && !ond_connector_operation(c, OND_OP_CREATE)) {
-      return ond_node_fail(object, err, "\"missing\" of \"update\" needs a \"create\" to go on with");
+      return fail_way(object, o, "missing", "a \"create\" to go on with", err);
     }
     if (o->info.conflict && !c->operations[OND_KIND_LOOKUP]) {
-      return ond_node_fail(object, err, "\"conflict\" of \"%s\" needs a \"lookup\" that reads the record again", o->info.name);
+      return fail_way(object, o, "conflict", "a \"lookup\" that reads the record again", err);
     }
   }
   return true;

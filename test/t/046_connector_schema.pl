@@ -32,6 +32,7 @@ my %places = (
     'an object' => [{title => 'x', objects => {o => {'?' => 1}}}, 'definitions/object', 'connectors.md', '## Objects'],
     'a key' => [{title => 'x', objects => {o => {key => {'?' => 1}}}}, 'definitions/object/properties/key/oneOf/1'],
     'an operation' => [$upsert->('?' => 1), 'definitions/operation', 'connectors.md', '## Operations'],
+    'a lookup' => [{title => 'x', objects => {o => {lookup => {'?' => 1}}}}, 'definitions/lookup', 'connectors.md', '### Lookups'],
     'a parameter' => [$upsert->(query => {p => {'?' => 1}}), 'definitions/operation/properties/query/additionalProperties/oneOf/2'],
     'a batch' => [$upsert->(batch => {'?' => 1}), 'definitions/operation/properties/batch'],
     'idempotency' => [$upsert->(idempotency => {'?' => 1}), 'definitions/operation/properties/idempotency/oneOf/2'],
@@ -85,6 +86,8 @@ my %choices = (
     'unit' => [{rate_headers => {remaining => 'a', reset => 'b', unit => '?'}}, '/rate_headers/unit', 'properties/rate_headers/properties/unit'],
     'method of a check' => [{check => {method => '?'}}, '/check/method', 'properties/check/properties/method'],
     'method' => [$upsert->(method => '?'), '/objects/o/upsert/method', 'definitions/operation/properties/method'],
+    'when' => [{title => 'x', objects => {o => {lookup => {method => 'GET', when => '?'}}}}, '/objects/o/lookup/when', 'definitions/lookup/properties/when'],
+    'method of a lookup' => [{title => 'x', objects => {o => {lookup => {method => '?'}}}}, '/objects/o/lookup/method', 'definitions/lookup/properties/method'],
     'encoding' => [$upsert->(encoding => '?'), '/objects/o/upsert/encoding', 'definitions/operation/properties/encoding'],
     'fold' => [{title => 'x', objects => {o => {key => {fold => '?'}}}}, '/objects/o/key/fold', 'definitions/object/properties/key/oneOf/1/properties/fold'],
 );
@@ -145,7 +148,8 @@ SKIP: {
         $upsert->(idempotency => {header => 'A', item => 'b'}), $upsert->(idempotency => {field => 'x'}), $upsert->(fine => 404), $upsert->(fine => [99]), $upsert->(ok => {path => '/x'}),
         $upsert->(ok => {path => 'x', equals => 1}), $upsert->(ok => {equals => 1, in => [1]}), $upsert->(ok => {path => '/x', absent => JSON::PP::false}), $upsert->(error => '/~2'),
         $upsert->(result => {id => 'id'}), $upsert->(result => {retry => []}), $batch->(match => 'key'), $batch->(rows => '', match => {}), $batch->(rows => '', match => {key => '/a', index => '/b'}),
-        $batch->(errors => {rows => '/errors'}), $batch->(counts => {}), $batch->(counts => {accepted => []}), $upsert->(result => {remote => {a => 1}}),
+        $batch->(errors => {rows => '/errors'}), $batch->(counts => {}), $batch->(counts => {accepted => []}), $upsert->(exists => 409),
+        {title => 'x', objects => {o => {lookup => {method => 'GET', result => {id => '/id'}}}}}, {title => 'x', objects => {o => {upsert => {method => 'PUT'}, lookup => {method => 'GET'}}}}, $upsert->(result => {remote => {a => 1}}),
     );
     @said = validate(@good, @bad);
     for my $i (0 .. $#good) {

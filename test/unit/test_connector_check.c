@@ -99,6 +99,15 @@ TEST(what_makes_no_sense) {
   CHECK_STR(problems_of("{'title': 'A', 'objects': {'': {" GOOD_UPSERT "}}}"), "/objects/: the name of an object is empty\n");
 }
 
+TEST(ways_that_lead_nowhere) {
+  CHECK_STR(problems_of(DOC("'create': {'method': 'POST', 'exists': [409], 'fine': [409], 'colour': 1}, 'delete': {'method': 'DELETE', 'path': '/{{key}}', 'conflict': [412]}")),
+            "/objects/o/create/colour: unknown member \"colour\"\n"
+            "/objects/o/create/exists: a status of \"exists\" has another meaning too\n"
+            "/objects/o/delete/conflict: \"conflict\" of \"delete\" needs a \"lookup\" that reads the record again\n");
+  CHECK_STR(problems_of(DOC("'lookup': {'method': 'GET', 'path': '/{{key}}', 'result': {'id': '/id'}}, 'create': {'method': 'POST', 'exists': [409]}")),
+            "/objects/o/create/exists: \"exists\" of \"create\" needs an \"update\" to go on with\n");
+}
+
 TEST(places_are_found_again) {
   /* names that a pointer must escape, and elements of arrays */
   CHECK_STR(problems_of("{'title': 'A', 'objects': {'a/b~c': {'upsert': {'method': 'PUT', 'body': {'x/y': [{'~': '{{no}}'}, '{{no}}', ['{{no}}']]}}}}}"),
