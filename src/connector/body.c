@@ -363,7 +363,7 @@ bool ond_body_run(const OndBody *body, const OndBodyInput *input, OndBuf *out, i
   bool ok;
 
   ond_buf_init(&r.merged, OND_BODY_BYTES_MAX);
-  input->values->row = input->rows[0];
+  input->values->row = input->n > 0 ? input->rows[0] : NULL; /* a list has no rows */
   ok = run(&r, 0, body->n) && check_whole(&r, start);
   *bad_row = r.bad_row;
   ond_buf_free(&r.merged);

@@ -24,6 +24,11 @@ extern bool ond_limits_parse(OndConnector *c, const OndNode *at, OndError *err);
 /* "rate_headers": {"remaining": name, "reset": name, "unit": …} */
 extern bool ond_rate_headers_parse(OndConnector *c, const OndNode *at, OndError *err);
 
+/* ---- hosts.c ---- */
+
+/* ["*.example.com", {"host": …, "credentials": true}] */
+extern bool ond_hosts_parse(OndConnector *c, const OndNode *at, OndError *err);
+
 /* ---- variables.c ---- */
 
 /* {"name": {"required": true, "default": …, "description": …}} of the document or of an object: which variables there are. */

@@ -21,7 +21,7 @@ typedef struct Documents {
 
 static const char *const DOCUMENT_MEMBERS[] = {"title",       "description",        "docs",  "base_url", "variables",    "auth",
                                                "headers",     "rate_limit",         "retry", "gzip",     "rate_headers", "concurrency",
-                                               "timeout_ms",  "connect_timeout_ms", "check", "objects",  NULL};
+                                               "timeout_ms",  "connect_timeout_ms", "check", "objects",  "hosts",        NULL};
 
 static const char *const OPTION_MEMBERS[] = {"rate_limit", "concurrency", "timeout_ms", "connect_timeout_ms", "retry", "headers",
                                              "variables",  "gzip",        "check",      NULL};
@@ -87,6 +87,9 @@ static bool parse_document(OndConnector *c, const OndNode *document, OndError *e
 
   if (!ond_node_object(document, DOCUMENT_MEMBERS, err) || !parse_words(document, err) || !ond_limits_parse(c, document, err) ||
       !parse_auth(c, document, err)) {
+    return false;
+  }
+  if (ond_node_get(document, "hosts", &at) && !ond_hosts_parse(c, &at, err)) {
     return false;
   }
   if (ond_node_get(document, "rate_headers", &at) && !ond_rate_headers_parse(c, &at, err)) {

@@ -8,6 +8,7 @@
  *
  *   {"title": …, "description": …, "docs": URL, "base_url": "https://{{var.subdomain}}.example.com", "auth": ["bearer"],
  *    "variables": {"subdomain": {"required": true} | {"default": …}, each with "description"},
+ *    "hosts": ["*.example.com", {"host": "files.example.com", "credentials": true}],     -- that URLs in answers may name beside its own
  *    "rate_headers": {"remaining": name, "reset": name, "unit": "seconds" | "ms"},
  *    LIMITS, "headers": {…}, "check": {…}, "objects": {"contacts": OBJECT, "*": OBJECT}}
  *   OBJECT = {"title", "description", "key": "email" | {"field": "email", "fold": "lower"}, "required": [fields], "columns": [columns],
@@ -70,6 +71,7 @@
 
 typedef struct OndConnector OndConnector;
 typedef struct OndOperation OndOperation;
+typedef struct OndList OndList;
 
 /* A row on its way, as the templates see it. Bytes belong to the engine. */
 typedef struct OndRow {
@@ -136,6 +138,14 @@ extern bool ond_connector_bind(OndConnector *c, OndMode mode, int n_keys, const 
 /* Whether the operations allow the mode. */
 extern bool ond_connector_can(const OndConnector *c, OndMode mode);
 
+/* Whose a URL is that an answer names. */
+typedef enum OndHost {
+  OND_HOST_OWN,               /* the destination's scheme, host and port, or a host declared with credentials: as any request */
+  OND_HOST_BARE,              /* a host that "hosts" declares: without credentials */
+  OND_HOST_FOREIGN            /* nobody declared it, or it is no URL: err says which */
+} OndHost;
+extern OndHost ond_connector_host(const OndConnector *c, const char *url, OndError *err);
+
 /* The URL that requests go to, without query and slashes at its end. */
 extern const char *ond_connector_base_url(const OndConnector *c);
 /* The target field that identifies a record; NULL: not said. */
@@ -173,9 +183,18 @@ typedef struct OndOperationInfo {
 } OndOperationInfo;
 extern const OndOperationInfo *ond_operation_info(const OndOperation *o);
 
+/* What a request of "list" is about. */
+typedef struct OndListInput {
+  OndBytes cursor;            /* JSON; absent: the first page */
+  OndBytes args;              /* a JSON object; absent: {} */
+  OndBytes fields;            /* the target fields wanted, a JSON array of texts; absent: not known */
+  OndBytes fields_text;       /* the same, joined with commas */
+} OndListInput;
+
 typedef struct OndRenderContext {
   int64_t run_id;
   const char *idempotency_key;  /* of the request, hex */
+  const OndListInput *list;   /* NULL but for lists */
 } OndRenderContext;
 
 /*
@@ -186,6 +205,52 @@ typedef struct OndRenderContext {
  */
 extern bool ond_connector_render(const OndConnector *c, const OndOperation *o, const OndRow *const *rows, int n,
                                  const OndRenderContext *context, OndHttpRequest *out, int *bad_row, OndError *err);
+/* ---- lists: see page.c ---- */
+
+/* "list" of the object; NULL: it has none. */
+extern const OndList *ond_connector_list(const OndConnector *c);
+extern const OndOperation *ond_list_operation(const OndList *l);
+/* The names that {{arg.x}} of the list may have: index -> name; NULL past the end. */
+extern const char *ond_connector_arg(const OndConnector *c, int index);
+
+/* Where a reader stands in a list. */
+typedef struct OndPaging {
+  const OndConnector *c;
+  const OndList *list;
+  int64_t pages;              /* read so far */
+  int64_t records;
+  bool more;                  /* there is another page to ask for */
+  bool foreign;               /* it is at a host that gets no credentials */
+  /* its own */
+  OndBuf cursor;              /* JSON; empty: the first page */
+  OndBuf url;                 /* of the next page, absolute; empty: by the cursor */
+  OndBuf seen;                /* an earlier cursor or URL: whoever meets it again goes in circles */
+  int64_t until;              /* and how long it is kept */
+} OndPaging;
+
+extern void ond_paging_init(OndPaging *p, const OndConnector *c, const OndList *list);
+extern void ond_paging_free(OndPaging *p);
+/* The request for the next page. input->cursor is set here. */
+extern bool ond_paging_render(OndPaging *p, OndListInput *input, OndHttpRequest *out, OndError *err);
+
+/* A record of a page. Everything is valid during the call only. */
+typedef struct OndRecord {
+  OndBytes json;              /* the whole record */
+  int n_keys;                 /* as the sync's key, bound; 0: the list does not say */
+  OndBytes keys[8];           /* texts; p == NULL: the record has none */
+  OndBytes id;                /* text; absent: none */
+  OndBytes remote;            /* captures, a JSON object; absent: none */
+  OndBytes fields;            /* JSON; absent: the record has none */
+} OndRecord;
+/* false: stop. */
+typedef bool (*OndRecordTaker)(const OndRecord *record, void *arg);
+
+/*
+ * Reads an answer (whose OndAnswer is READ): hands over its records and finds the next page (p->more). False and err: it cannot be read, says that it
+ * failed, goes in circles, has more pages than it may, or names a page at a host that the connector does not declare. want: what of OndRecord beside json is filled in.
+ */
+extern bool ond_paging_read(OndPaging *p, const OndHttpResponse *response, bool want_parts, OndRecordTaker take, void *arg, OndError *err);
+
 /* The request of test_destination: "check", or GET of the base URL. */
 extern bool ond_connector_render_check(const OndConnector *c, OndHttpRequest *out, OndError *err);
 

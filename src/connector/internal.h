@@ -142,8 +142,8 @@ typedef struct OndResult {
 
 /* ---- operation and connector ---- */
 
-typedef enum OndKind { OND_KIND_UPSERT, OND_KIND_CREATE, OND_KIND_UPDATE, OND_KIND_DELETE, OND_KIND_LOOKUP } OndKind;
-#define OND_KINDS (OND_KIND_LOOKUP + 1)
+typedef enum OndKind { OND_KIND_UPSERT, OND_KIND_CREATE, OND_KIND_UPDATE, OND_KIND_DELETE, OND_KIND_LOOKUP, OND_KIND_LIST } OndKind;
+#define OND_KINDS (OND_KIND_LOOKUP + 1) /* LIST stands beside them: OndConnector.list */
 
 struct OndOperation {
   OndOperationInfo info;
@@ -194,8 +194,16 @@ typedef struct OndName {
   const char *name;
 } OndName;
 
+/* A host that URLs of answers may name beside the destination's own. */
+typedef struct OndDeclaredHost {
+  const char *host; /* lower case; "*.example.com": any below it */
+  bool credentials; /* requests to it carry the destination's */
+} OndDeclaredHost;
+
 struct OndConnector {
   OndArena *arena;
+  int n_hosts;
+  OndDeclaredHost *hosts;
   const char *name;
   bool document;  /* it has a document of its own; false: `http` */
   bool lenient;   /* only checked: variables need no values */
@@ -227,6 +235,10 @@ struct OndConnector {
   int n_known_columns; /* with a document: the columns that templates may name */
   const char **known_columns;
   OndOperation *operations[OND_KINDS];
+  OndList *list;      /* NULL: none */
+  bool names_cursor;  /* while the list is compiled: it names {{cursor}} */
+  int n_args;         /* that the list names: {{arg.x}} */
+  const char **args;
   OndKeyUse *key_uses;
   OndRemoteUse *remote_uses;
   bool fold; /* the API folds the case of keys */

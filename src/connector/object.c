@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "connector/compile.h"
+#include "connector/list.h"
 #include "connector/operation.h"
 #include "connector/reference.h"
 #include "connector/request.h"
@@ -13,10 +14,10 @@
 #define NAMES_MAX 200
 
 /* What an object of the options of `http` has: nobody reads titles there, and any column may be named. */
-static const char *const HTTP_MEMBERS[] = {"key", "required", "variables", "headers", "upsert", "create", "update", "delete", "lookup", NULL};
+static const char *const HTTP_MEMBERS[] = {"key", "required", "variables", "headers", "upsert", "create", "update", "delete", "lookup", "list", NULL};
 
 static const char *const MEMBERS[] = {"title",   "description", "key",    "required", "columns", "variables",
-                                      "headers", "upsert",      "create", "update",   "delete",  "lookup", NULL};
+                                      "headers", "upsert",      "create", "update",   "delete",  "lookup", "list", NULL};
 
 /* ---- which one ---- */
 
@@ -185,6 +186,13 @@ static bool parse_operations(OndConnector *c, const OndNode *object, int *n, Ond
       }
       *n += kind != OND_KIND_LOOKUP;
     }
+  }
+  if (ond_node_get(object, "list", &at)) {
+    c->list = ond_list_parse(c, &at, err);
+    if (!c->list) {
+      return false;
+    }
+    (*n)++;
   }
   return check_ways(c, object, err);
 }

@@ -14,7 +14,7 @@
 #define ROWS_MAX     100000
 #define BYTES_MAX    ((int64_t)OND_BODY_BYTES_MAX)
 
-static const char *const KINDS[] = {"upsert", "create", "update", "delete", "lookup"};
+static const char *const KINDS[] = {"upsert", "create", "update", "delete", "lookup", "list"};
 
 static const char *const MEMBERS[] = {"method", "path",   "query",      "headers",     "encoding", "content_type", "body",
                                       "batch",  "atomic", "idempotent", "idempotency", "rate",     "fine",         "refused",
@@ -255,11 +255,11 @@ static bool parse_idempotency(OndConnector *c, const OndNode *operation, Idempot
 }
 
 static bool parse_body(OndConnector *c, const OndNode *operation, OndOperation *o, const Idempotency *key, OndError *err) {
-  OndScope scope = {.c = c, .o = o, .rows = o->info.batch_rows == 1};
+  OndScope scope = {.c = c, .o = o, .rows = o->info.batch_rows == 1 && o->kind != OND_KIND_LIST};
   OndNode at;
   bool given = ond_node_get(operation, "body", &at);
 
-  if ((given && !at.value) || (!given && (o->kind == OND_KIND_DELETE || o->kind == OND_KIND_LOOKUP))) {
+  if ((given && !at.value) || (!given && (o->kind == OND_KIND_DELETE || o->kind == OND_KIND_LOOKUP || o->kind == OND_KIND_LIST))) {
     if (key->extra.field || key->extra.item) {
       return ond_node_fail(operation, err, "there is no body that could carry the idempotency key");
     }
@@ -306,7 +306,7 @@ static bool parse_answer(OndConnector *c, const OndNode *operation, OndOperation
 }
 
 static bool parse_request(OndConnector *c, const OndNode *operation, OndOperation *o, const Idempotency *key, OndError *err) {
-  OndScope scope = {.c = c, .o = o, .rows = o->info.batch_rows == 1};
+  OndScope scope = {.c = c, .o = o, .rows = o->info.batch_rows == 1 && o->kind != OND_KIND_LIST};
 
   if (!ond_request_parse(&scope, operation, &o->request, err)) {
     return false;
@@ -347,19 +347,33 @@ static bool parse_when(const OndNode *operation, OndOperation *o, OndError *err)
   return true;
 }
 
-/* A lookup reads: nothing of idempotency, and its answer must tell what to go on with. */
-static OndOperation *parse_lookup(OndConnector *c, const OndNode *at, OndError *err) {
+/* A request that reads: nothing of idempotency. */
+static OndOperation *parse_reading(OndConnector *c, OndKind kind, const OndNode *at, const char *const *members, OndError *err) {
   static const char *const METHODS[] = {"GET", "POST", NULL};
   static const Idempotency none;
   OndOperation *o = ond_arena_alloc(c->arena, sizeof(*o));
 
-  o->kind = OND_KIND_LOOKUP;
-  o->info.name = KINDS[OND_KIND_LOOKUP];
+  o->kind = kind;
+  o->info.name = KINDS[kind];
   o->info.idempotent = true;
-  if (!ond_node_object(at, LOOKUP_MEMBERS, err) || !parse_method(at, METHODS, &o->request.method, err) || !parse_batch(at, o, err) ||
+  if (!ond_node_object(at, members, err) || !parse_method(at, METHODS, &o->request.method, err) || !parse_batch(at, o, err) ||
       !parse_encoding(c, at, o, err) || !parse_rate(c, at, o, err) || !parse_status_rules(c, at, o, err) || !parse_ways(c, at, o, err) ||
       !parse_when(at, o, err) || !parse_request(c, at, o, &none, err) || !parse_body(c, at, o, &none, err) || !check_batch(at, o, err) ||
       !parse_answer(c, at, o, err)) {
+    return NULL;
+  }
+  return o;
+}
+
+OndOperation *ond_operation_parse_list(OndConnector *c, const OndNode *at, const char *const *members, OndError *err) {
+  return parse_reading(c, OND_KIND_LIST, at, members, err);
+}
+
+/* Its answer must tell what to go on with. */
+static OndOperation *parse_lookup(OndConnector *c, const OndNode *at, OndError *err) {
+  OndOperation *o = parse_reading(c, OND_KIND_LOOKUP, at, LOOKUP_MEMBERS, err);
+
+  if (!o) {
     return NULL;
   }
   if (!o->result || (!o->result->id && o->result->n_captures == 0)) {

@@ -15,6 +15,13 @@ extern OndOperation *ond_operation_default(OndConnector *c, OndError *err);
 /* {"method": "GET", "path": …, "query": …, "headers": …} of "check"; at NULL: GET of the base URL. */
 extern bool ond_operation_parse_check(OndConnector *c, const OndNode *at, OndError *err);
 
+/* What "list" has of a request; members: all that it may have. Only this and ond_list_parse() know the kind LIST. */
+extern OndOperation *ond_operation_parse_list(OndConnector *c, const OndNode *at, const char *const *members, OndError *err);
+/* "key" (or "keys") and "by", or "index", of an object: how a record names rows. */
+extern bool ond_identity_parse(OndConnector *c, OndOperation *o, const OndNode *object, OndIdentity *out, OndError *err);
+/* {"name": pointer}: what is kept of a record. */
+extern bool ond_captures_parse(OndConnector *c, const OndNode *at, int *n, const OndCapture **out, OndError *err);
+
 /* Compiles "result". info of the operation is set before. NULL and err on error. */
 extern const OndResult *ond_result_parse(OndConnector *c, OndOperation *o, const OndNode *at, OndError *err);
 /* {"path": "/ok", "equals": true} | {"path": …, "in": […]} | {"path": …, "absent": true} */

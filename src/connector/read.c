@@ -13,10 +13,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "connector/condition.h"
 #include "connector/message.h"
 #include "core/text.h"
-
-typedef enum Verdict { HOLDS, FAILS, SILENT } Verdict;
 
 /* ---- marking rows ---- */
 
@@ -84,30 +83,6 @@ static bool text_at(OndReading *r, struct json_object *record, const OndJsonPtr 
   }
   *out = (OndBytes){r->text.data ? r->text.data : "", r->text.len};
   return true;
-}
-
-static Verdict judge(OndReading *r, const OndCondition *condition, struct json_object *record) {
-  struct json_object *value = NULL;
-  OndBytes text = OND_BYTES_NONE;
-  bool found = ond_document_at(record, &condition->path, &value);
-
-  if (condition->absent) {
-    return found && value ? FAILS : HOLDS;
-  }
-  if (!found) {
-    return SILENT;
-  }
-  if (value && !text_at(r, record, &condition->path, &text)) {
-    return FAILS;
-  }
-  for (int i = 0; i < condition->n; i++) {
-    const char *wanted = condition->values[i];
-
-    if (wanted ? text.p && strlen(wanted) == text.n && memcmp(wanted, text.p, text.n) == 0 : !value) {
-      return HOLDS;
-    }
-  }
-  return FAILS;
 }
 
 static bool is_retry(OndReading *r, struct json_object *record, const OndJsonPtr *code) {
@@ -217,16 +192,16 @@ static void note_ambiguous(OndReading *r, int row, struct json_object *record) {
 
 static void take(OndReading *r, int row, struct json_object *record) {
   OndRowResult *result = mention(r, row, OND_OUT_ACCEPTED);
-  Verdict created = SILENT;
+  OndHolds created = OND_SILENT;
 
   if (!result) {
     note_ambiguous(r, row, record);
     return;
   }
   if (r->result->created) {
-    created = judge(r, r->result->created, record);
+    created = ond_condition_holds(r->result->created, record);
   }
-  result->created = created == SILENT ? -1 : created == HOLDS;
+  result->created = created == OND_SILENT ? -1 : created == OND_HOLDS;
   result->remote_id = remote_id(r, record);
   result->remote = captures(r, record);
 }
@@ -250,14 +225,14 @@ static bool holds_something(struct json_object *record, const OndJsonPtr *pointe
 static void read_record(OndReading *r, int row, struct json_object *record, const char *reason) {
   const OndResult *result = r->result;
   bool retry = is_retry(r, record, result->code);
-  Verdict verdict = !record ? SILENT : result->ok ? judge(r, result->ok, record) : retry ? FAILS : HOLDS;
+  OndHolds verdict = !record ? OND_SILENT : result->ok ? ond_condition_holds(result->ok, record) : retry ? OND_FAILS : OND_HOLDS;
   OndRowResult *unknown;
 
-  if (verdict == HOLDS) {
+  if (verdict == OND_HOLDS) {
     take(r, row, record);
     return;
   }
-  if (verdict == FAILS || retry || holds_something(record, result->error)) {
+  if (verdict == OND_FAILS || retry || holds_something(record, result->error)) {
     refuse(r, row, retry, failure_words(r, record, result->error, result->code, reason));
     return;
   }
@@ -495,14 +470,14 @@ static void read_lines(OndReading *r, const OndHttpResponse *response) {
 
 /* The "ok" of the whole answer. False: it decided about all rows. */
 static bool read_ok(OndReading *r, struct json_object *document, const OndHttpResponse *response) {
-  Verdict verdict = judge(r, r->o->ok, document);
+  OndHolds verdict = ond_condition_holds(r->o->ok, document);
   char message[OND_MESSAGE_BYTES_MAX + 1];
   bool retry = r->result && r->result->match == OND_MATCH_SINGLE && is_retry(r, document, r->result->code);
 
-  if (verdict == HOLDS) {
+  if (verdict == OND_HOLDS) {
     return true;
   }
-  if (verdict == SILENT && !retry && !holds_something(document, r->o->error)) {
+  if (verdict == OND_SILENT && !retry && !holds_something(document, r->o->error)) {
     all(r, OND_OUT_UNKNOWN, "the answer does not say whether it was successful");
     return false;
   }

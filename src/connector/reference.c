@@ -155,6 +155,46 @@ static bool resolve_record(const OndScope *s, const OndNode *at, OndTemplatePart
   return true;
 }
 
+/* A name that the list's arguments may have. */
+static void note_arg(OndConnector *c, const char *name) {
+  const char **more;
+
+  for (int i = 0; i < c->n_args; i++) {
+    if (strcmp(c->args[i], name) == 0) {
+      return;
+    }
+  }
+  more = ond_arena_alloc(c->arena, (size_t)(c->n_args + 1) * sizeof(*more));
+  if (c->n_args > 0) {
+    memcpy(more, c->args, (size_t)c->n_args * sizeof(*more));
+  }
+  more[c->n_args++] = name;
+  c->args = more;
+}
+
+/* {{cursor}}, {{fields}}, {{arg.x}}; nothing of rows. */
+static bool resolve_list(const OndScope *s, const OndNode *at, OndTemplatePart *part, OndError *err) {
+  const char *arg = name_after(part, "arg.");
+
+  if (name_is(part, "cursor")) {
+    part->slot = OND_SLOT_CURSOR;
+    s->c->names_cursor = true;
+    return true;
+  }
+  if (name_is(part, "fields")) {
+    part->slot = OND_SLOT_FIELDS;
+    return true;
+  }
+  if (arg) {
+    part->slot = OND_SLOT_ARG;
+    note_arg(s->c, ond_arena_strndup(s->c->arena, arg, part->name.n - (size_t)(arg - part->name.p)));
+    return true;
+  }
+  fail(at, err, part, "is not known in a list");
+  ond_error_hint(err, "A list can name cursor, fields, arg.x, var.x and object.");
+  return false;
+}
+
 static bool fail_outside(const OndScope *s, const OndNode *at, const OndTemplatePart *part, OndError *err) {
   char why[120];
 
@@ -193,6 +233,9 @@ static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part,
     fail(at, err, part, "is not known here");
     ond_error_hint(err, "Outside of operations only variables are known: {{var.name}}.");
     return false;
+  }
+  if (s->o->kind == OND_KIND_LIST && !s->each && !(s->c->object && name_is(part, "object"))) {
+    return resolve_list(s, at, part, err);
   }
   if (!part->quoted && resolve_word(s, part)) {
     return true;
@@ -274,6 +317,22 @@ static OndBytes remote_value(const OndRow *row, const OndTemplatePart *part) {
   return OND_BYTES_NONE;
 }
 
+/* The value of an argument. */
+static OndBytes arg_value(const OndListInput *list, const OndTemplatePart *part) {
+  OndBytes name = {part->name.p + strlen("arg."), part->name.n - strlen("arg.")};
+  OndMembers members;
+  OndMember member;
+
+  if (list->args.p && ond_members_begin(&members, list->args) && members.object) {
+    while (ond_members_next(&members, &member)) {
+      if (ond_member_is(&member, name)) {
+        return member.value;
+      }
+    }
+  }
+  return OND_BYTES_NONE;
+}
+
 static OndBytes c_text(const char *s) {
   return s ? (OndBytes){s, strlen(s)} : OND_BYTES_NONE;
 }
@@ -281,7 +340,7 @@ static OndBytes c_text(const char *s) {
 /* The raw value; *json tells whether the bytes are JSON or text. */
 static OndBytes raw_value(OndValues *v, const OndTemplatePart *part, bool *json) {
   *json = part->slot == OND_SLOT_COLUMN || part->slot == OND_SLOT_KEY || part->slot == OND_SLOT_REMOTE || part->slot == OND_SLOT_VARIABLE ||
-          part->slot == OND_SLOT_RUN_ID;
+          part->slot == OND_SLOT_RUN_ID || part->slot == OND_SLOT_CURSOR || part->slot == OND_SLOT_ARG;
   switch ((OndSlot)part->slot) {
   case OND_SLOT_COLUMN: return v->row && v->row->columns ? v->row->columns[part->index] : OND_BYTES_NONE;
   case OND_SLOT_KEY: return v->row && part->index >= 0 && part->index < v->row->n_keys ? v->row->keys[part->index] : OND_BYTES_NONE;
@@ -299,8 +358,25 @@ static OndBytes raw_value(OndValues *v, const OndTemplatePart *part, bool *json)
   case OND_SLOT_REQUEST_KEY: return v->context ? c_text(v->context->idempotency_key) : OND_BYTES_NONE;
   case OND_SLOT_ROW_KEY: return v->row ? c_text(v->row->idempotency_key) : OND_BYTES_NONE;
   case OND_SLOT_AUTH: return c_text(ond_auth_named_value(v->c->values, part->name.p + 5, part->name.n - 5));
+  case OND_SLOT_CURSOR: return v->context && v->context->list ? v->context->list->cursor : OND_BYTES_NONE;
+  case OND_SLOT_FIELDS: return v->context && v->context->list ? v->context->list->fields_text : OND_BYTES_NONE;
+  case OND_SLOT_ARG: return v->context && v->context->list ? arg_value(v->context->list, part) : OND_BYTES_NONE;
   }
   return OND_BYTES_NONE;
+}
+
+bool ond_reference_is_absent(OndValues *v, const OndTemplate *t) {
+  bool json;
+  OndJsonKind kind;
+
+  if (t->n != 1 || !t->parts[0].name.p || (t->parts[0].slot != OND_SLOT_CURSOR && t->parts[0].slot != OND_SLOT_ARG && t->parts[0].slot != OND_SLOT_FIELDS)) {
+    return false;
+  }
+  if (t->parts[0].slot == OND_SLOT_FIELDS) {
+    return !v->context || !v->context->list || !v->context->list->fields_text.p;
+  }
+  kind = ond_json_kind(raw_value(v, &t->parts[0], &json));
+  return kind == OND_JSON_NONE || kind == OND_JSON_NULL;
 }
 
 static bool fail_value(const OndTemplatePart *part, const char *why, OndError *err) {
@@ -370,8 +446,15 @@ bool ond_reference_text(OndValues *v, const OndTemplatePart *part, OndBytes *out
 
 bool ond_reference_json(OndValues *v, const OndTemplatePart *part, OndBuf *out, OndError *err) {
   OndBytes value;
+  OndTemplate alone = {.n = 1, .parts = (OndTemplatePart *)part};
   bool json;
 
+  if (ond_reference_is_absent(v, &alone)) {
+    return ond_buf_append_json_string(out, OND_ABSENT_TEXT, strlen(OND_ABSENT_TEXT));
+  }
+  if (part->slot == OND_SLOT_FIELDS) {
+    return ond_buf_append_bytes(out, v->context->list->fields);
+  }
   if (!present_value(v, part, &value, &json, err)) {
     return false;
   }

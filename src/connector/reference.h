@@ -21,7 +21,10 @@ typedef enum OndSlot {
   OND_SLOT_RUN_ID,
   OND_SLOT_REQUEST_KEY,
   OND_SLOT_ROW_KEY,
-  OND_SLOT_AUTH
+  OND_SLOT_AUTH,
+  OND_SLOT_CURSOR, /* the last three: of lists */
+  OND_SLOT_FIELDS,
+  OND_SLOT_ARG
 } OndSlot;
 
 /* Where a template stands. */
@@ -55,6 +58,11 @@ typedef struct OndValues {
 
 extern void ond_values_init(OndValues *v, const OndConnector *c, const OndOperation *o, const OndRenderContext *context);
 extern void ond_values_free(OndValues *v);
+
+/* A template that is nothing but a {{cursor}} or {{arg.x}} without a value: the member or parameter is left out. */
+extern bool ond_reference_is_absent(OndValues *v, const OndTemplate *t);
+/* What ond_reference_json() writes for one: a JSON text that no value is, to be taken out of the body. */
+#define OND_ABSENT_TEXT "\001ondatra absent\001"
 
 typedef enum OndPlace {
   OND_PLACE_TEXT,  /* as it is */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "connector/body.h"
+#include "connector/document.h"
 #include "connector/form.h"
 #include "connector/request.h"
 #include "core/url.h"
@@ -68,6 +69,32 @@ static bool append_separator(Render *r, bool *first) {
   return ok || fail_url(r);
 }
 
+static bool is_absent_text(struct json_object *value) {
+  return json_object_is_type(value, json_type_string) && strcmp(json_object_get_string(value), OND_ABSENT_TEXT) == 0;
+}
+
+/* {"a": absent, "b": 1} -> {"b": 1}; the body of a list. */
+static void drop_absent(struct json_object *value) {
+  if (json_object_is_type(value, json_type_object)) {
+    json_object_object_foreach(value, name, member) {
+      if (is_absent_text(member)) {
+        json_object_object_del(value, name);
+      } else {
+        drop_absent(member);
+      }
+    }
+  }
+  for (size_t i = json_object_is_type(value, json_type_array) ? json_object_array_length(value) : 0; i > 0; i--) {
+    struct json_object *element = json_object_array_get_idx(value, i - 1);
+
+    if (is_absent_text(element)) {
+      json_object_array_del_idx(value, i - 1, 1);
+    } else {
+      drop_absent(element);
+    }
+  }
+}
+
 static bool append_query_value(Render *r, const OndQuery *q) {
   return ond_reference_append(&r->values, &q->value, OND_PLACE_QUERY, &r->text, r->err) || fail_url(r);
 }
@@ -107,6 +134,9 @@ static bool append_query(Render *r) {
   for (int i = 0; i < r->request->n_query; i++) {
     const OndQuery *q = &r->request->query[i];
 
+    if (q->kind == OND_QUERY_ONE && ond_reference_is_absent(&r->values, &q->value)) {
+      continue;
+    }
     if (q->kind != OND_QUERY_ONE) {
       if (!append_rows(r, q, &first)) {
         return false;
@@ -193,12 +223,34 @@ static bool render_form(Render *r, const OndOperation *o) {
   return ok;
 }
 
+/* Values that a list's body names and nobody gave leave with their members. */
+static bool drop_absent_members(Render *r) {
+  struct json_object *body;
+  const char *problem;
+  bool ok;
+
+  if (!r->out->body.data || !ond_document_parse(r->out->body.data, r->out->body.len, &body, &problem)) {
+    return true; /* a form, or nothing */
+  }
+  drop_absent(body);
+  ond_buf_reset(&r->out->body);
+  ok = ond_document_json(body, &r->out->body);
+  json_object_put(body);
+  if (!ok) {
+    ond_error_set(r->err, "the request body is too large");
+  }
+  return ok;
+}
+
 static bool render_body(Render *r, const OndOperation *o) {
   ond_buf_init(&r->out->body, OND_BODY_BYTES_MAX);
   if (!o->body) {
     return true;
   }
   if (!(o->encoding == OND_ENCODING_FORM ? render_form(r, o) : run_body(r, o, &r->out->body))) {
+    return false;
+  }
+  if (o->kind == OND_KIND_LIST && !drop_absent_members(r)) {
     return false;
   }
   r->out->gzip = r->c->gzip && r->out->body.len >= r->c->gzip_bytes_min;
@@ -232,9 +284,9 @@ bool ond_connector_render(const OndConnector *c, const OndOperation *o, const On
   Render r = {.c = c, .request = &o->request, .rows = rows, .n = n, .out = out, .err = err};
   bool ok;
 
-  assert(n >= 1 && n <= o->info.batch_rows);
+  assert((n >= 1 || o->kind == OND_KIND_LIST) && n <= o->info.batch_rows);
   ond_values_init(&r.values, c, o, context);
-  r.values.row = rows[0];
+  r.values.row = n > 0 ? rows[0] : NULL;
   render_begin(&r);
   if (context && context->idempotency_key) {
     snprintf(out->id, sizeof(out->id), "%s", context->idempotency_key);

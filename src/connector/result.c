@@ -165,6 +165,12 @@ static bool parse_identity(Reader *r, const OndNode *object, OndIdentity *out) {
   return out->index || parse_by(r, object, out);
 }
 
+bool ond_identity_parse(OndConnector *c, OndOperation *o, const OndNode *object, OndIdentity *out, OndError *err) {
+  Reader r = {.c = c, .o = o, .err = err};
+
+  return parse_identity(&r, object, out);
+}
+
 static int count_members(const OndNode *object, const char *const *names) {
   OndNode at;
   int n = 0;
@@ -291,33 +297,33 @@ static bool parse_counts(Reader *r, const OndNode *result, OndResult *out) {
   return out->n_accepted + out->n_failed > 0 || ond_node_fail(&at, r->err, "\"counts\" needs \"accepted\" or \"failed\"");
 }
 
-static bool parse_captures(Reader *r, const OndNode *result, OndResult *out) {
+bool ond_captures_parse(OndConnector *c, const OndNode *at, int *n, const OndCapture **out, OndError *err) {
   struct json_object_iterator it;
   struct json_object_iterator end;
   OndCapture *captures;
-  OndNode at;
-  int n;
 
-  if (!ond_node_get(result, "remote", &at)) {
-    return true;
+  if (!json_object_is_type(at->value, json_type_object) || json_object_object_length(at->value) > LIST_MAX) {
+    return ond_node_fail(at, err, "\"%s\" must be an object of at most %d pointers", at->member, LIST_MAX);
   }
-  if (!json_object_is_type(at.value, json_type_object) || json_object_object_length(at.value) > LIST_MAX) {
-    return ond_node_fail(&at, r->err, "\"remote\" must be an object of at most %d pointers", LIST_MAX);
-  }
-  n = json_object_object_length(at.value);
-  captures = ond_arena_alloc(r->c->arena, (size_t)n * sizeof(*captures));
-  it = json_object_iter_begin(at.value);
-  end = json_object_iter_end(at.value);
+  captures = ond_arena_alloc(c->arena, (size_t)json_object_object_length(at->value) * sizeof(*captures));
+  it = json_object_iter_begin(at->value);
+  end = json_object_iter_end(at->value);
   for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
-    OndNode capture = {.parent = &at, .member = json_object_iter_peek_name(&it), .value = json_object_iter_peek_value(&it)};
+    OndNode capture = {.parent = at, .member = json_object_iter_peek_name(&it), .value = json_object_iter_peek_value(&it)};
 
-    captures[out->n_captures].name = ond_arena_strdup(r->c->arena, capture.member);
-    if (!ond_node_json_pointer(&capture, r->c->arena, &captures[out->n_captures++].pointer, r->err)) {
+    captures[*n].name = ond_arena_strdup(c->arena, capture.member);
+    if (!ond_node_json_pointer(&capture, c->arena, &captures[(*n)++].pointer, err)) {
       return false;
     }
   }
-  out->captures = captures;
+  *out = captures;
   return true;
+}
+
+static bool parse_captures(Reader *r, const OndNode *result, OndResult *out) {
+  OndNode at;
+
+  return !ond_node_get(result, "remote", &at) || ond_captures_parse(r->c, &at, &out->n_captures, &out->captures, r->err);
 }
 
 static bool parse_retry(Reader *r, const OndNode *result, OndResult *out) {

@@ -83,7 +83,7 @@ static void check_request(const OndHttpRequest *r) {
 }
 
 static void render(const OndConnector *c, OndOp op, const OndRow *const *rows) {
-  static const OndRenderContext context = {7, "request"};
+  static const OndRenderContext context = {.run_id = 7, .idempotency_key = "request"};
   const OndOperation *o = ond_connector_operation(c, op);
   OndHttpRequest request;
   OndError err = {0};

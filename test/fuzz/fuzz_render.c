@@ -225,7 +225,7 @@ static OndConnector *connector(size_t which) {
 }
 
 static void render(size_t which, const OndRow *const *rows) {
-  static const OndRenderContext context = {7, "request"};
+  static const OndRenderContext context = {.run_id = 7, .idempotency_key = "request"};
   OndConnector *c = connector(which);
   const OndOperation *o = ond_connector_operation(c, OND_OP_UPDATE);
   OndHttpRequest request;

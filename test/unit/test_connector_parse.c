@@ -111,7 +111,7 @@ TEST(limits_of_a_destination) {
 
 TEST(unknown_members_are_errors) {
   fails("{'objects': {}}", "/objects", "unknown member \"objects\"", "object, rate_limit");
-  fails("{'object': {'list': {}}}", "/object/list", "unknown member \"list\"", "upsert, create, update, delete");
+  fails("{'object': {'lists': {}}}", "/object/lists", "unknown member \"lists\"", "upsert, create, update, delete");
   fails("{'object': {'upsert': {'methud': 'PUT'}}}", "/object/upsert/methud", "unknown member", "method, path");
   fails("{'a/b~c': 1}", "/a~1b~0c", "unknown member", NULL);
   fails(UPSERT(", 'batch': {'size': 3}"), "/object/upsert/batch/size", "unknown member", "rows, bytes, row_bytes");

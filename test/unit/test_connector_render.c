@@ -59,7 +59,7 @@ TEST(the_default_is_a_post_of_the_fields) {
 
 static const char *base_url(const char *base, const char *path) {
   static char url[200];
-  static const OndRenderContext context = {1, "k"};
+  static const OndRenderContext context = {.run_id = 1, .idempotency_key = "k"};
   OndConnector *c;
   OndHttpRequest request;
   static OndError err;
@@ -483,7 +483,7 @@ TEST(render_puts_auth_values_in_place) {
   OndRow row = {.op = OND_OP_CREATE, .fields = OND_BYTES_LIT("{}"), .n_keys = 1, .keys = &key, .idempotency_key = "k"};
   const OndRow *rows = &row;
   const char *names[] = {"id"};
-  OndRenderContext context = {1, "0123456789abcdef0123456789abcdef"};
+  OndRenderContext context = {.run_id = 1, .idempotency_key = "0123456789abcdef0123456789abcdef"};
   OndHttpRequest r;
   int bad = -1;
 
