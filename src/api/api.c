@@ -39,9 +39,15 @@ void ond_call_end(OndCall *call) {
 
 OndSync *ond_call_edit(OndCall *call, const char *name) {
   OndSync *sync = ond_sync_get(name, call->user);
+  int64 locked;
 
-  ond_run_lock_edit(sync);
-  return ond_sync_get(name, call->user);
+  /* while it waited for the lock, another session may have dropped the sync and created one of the same name */
+  do {
+    locked = sync->sync_id;
+    ond_run_lock_edit(sync);
+    sync = ond_sync_get(name, call->user);
+  } while (sync->sync_id != locked);
+  return sync;
 }
 
 char *ond_arg_text(FunctionCallInfo fcinfo, int n) {

@@ -28,6 +28,8 @@ extern void ond_call_begin(OndCall *call);
 extern void ond_call_end(OndCall *call);
 /* The sync of that name with its run lock held, as it is under the lock. Errors when it is missing or running. */
 extern OndSync *ond_call_edit(OndCall *call, const char *name);
+/* The process at the end of a chain of waits that starts at `pid` and waits for a lock of this one (a wait that the server's detector of deadlocks does not see, since this process waits on a latch); 0: there is none. */
+extern int ond_waits_for_me(int pid);
 /* The refusal alone, for functions that do not need "ours" at their start. */
 extern void ond_call_refuse_in_run(void);
 

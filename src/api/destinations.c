@@ -107,10 +107,15 @@ Datum ond_sql_create_destination(PG_FUNCTION_ARGS) {
 static void check_syncs(const OndDestination *d, const int64 *ids, int n) {
   for (int i = 0; i < n; i++) {
     OndSync *s = ond_sync_load(ids[i]);
-    OndConnector *connector = ond_destination_compile(d, s);
+    OndConnector *connector;
     OndError err;
-    bool ok = ond_connector_bind_sync(connector, s, &err) && ond_destination_check_auth(d, connector, &err);
+    bool ok;
 
+    if (s == NULL) {
+      continue; /* dropped since they were listed */
+    }
+    connector = ond_destination_compile(d, s);
+    ok = ond_connector_bind_sync(connector, s, &err) && ond_destination_check_auth(d, connector, &err);
     ond_connector_free(connector);
     if (!ok) {
       ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -125,9 +130,12 @@ static void apply_delivered(const OndDestination *d, const int64 *ids, int n, On
   for (int i = 0; i < n; i++) {
     OndSync *s = ond_sync_load(ids[i]);
 
-    ond_run_lock_edit(s);
-    if (!ond_sync_has_delivered(ids[i])) {
+    if (s == NULL) {
       continue;
+    }
+    ond_run_lock_edit(s);
+    if (ond_sync_load(ids[i]) == NULL || !ond_sync_has_delivered(ids[i])) {
+      continue; /* while the lock was waited for it may have been dropped */
     }
     if (delivered == OND_DELIVERED_UNSAID) {
       ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("destination \"%s\" has received rows where it is now", d->name),

@@ -172,8 +172,7 @@ static void chain_add(Chain *chain, int pid) {
     chain->pids[chain->n++] = pid;
 }
 
-/* The process at the end of a chain of waits that starts at `pid`, waiting for this one; 0: there is no such chain. */
-static int waits_for_me(int pid) {
+int ond_waits_for_me(int pid) {
   Chain chain = {0};
 
   chain_add(&chain, pid);
@@ -211,7 +210,7 @@ static char *describe_lock(int pid) {
   return words != NULL ? words : pstrdup("a lock");
 }
 
-/* last: what waits_for_me() found. */
+/* last: what ond_waits_for_me() found. */
 static void raise_deadlock(RunCall *call, int last, bool own_run) {
   char *lock = describe_lock(last);
 
@@ -226,7 +225,7 @@ static void raise_deadlock(RunCall *call, int last, bool own_run) {
 }
 
 static void refuse_deadlock(RunCall *call, int pid) {
-  int last = pid > 0 ? waits_for_me(pid) : 0;
+  int last = pid > 0 ? ond_waits_for_me(pid) : 0;
 
   if (last != 0)
     raise_deadlock(call, last, false);
@@ -385,6 +384,7 @@ static void start(RunCall *call) {
     int64 other;
 
     CHECK_FOR_INTERRUPTS();
+    check_deadline(call);
     refuse_held(call->sync);
     if (ond_sync_pid(MyDatabaseId, call->sync->sync_id, &other) == 0 && await_edit(call))
       continue;
@@ -468,7 +468,7 @@ static bool watch(RunCall *call, Datum *row) {
       return true;
     if (call->wait)
       say_progress(call, &slot);
-    blocked = slot.pid > 0 ? waits_for_me(slot.pid) : 0;
+    blocked = slot.pid > 0 ? ond_waits_for_me(slot.pid) : 0;
     /*
      * Who does not wait needs the row only: a run that has written it may well wait for the caller's COMMIT. It may have done so since the look
      * above, so look once more before calling it a deadlock.

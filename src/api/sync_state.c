@@ -3,6 +3,9 @@
  *
  * Pausing does not take the run lock: it must work while a run goes on, and that run ends as it would have. Dropping cancels the run
  * first and then takes the lock; the table of states is in catalog/lifecycle.c.
+ *
+ * A run that is cancelled still writes its end, and may wait for this transaction to do so (BEGIN; pause_sync; drop_sync). Nothing of it is of use
+ * once the sync is dropped: such a run is terminated.
  */
 #include "postgres.h"
 
@@ -18,18 +21,24 @@
 
 #define DROP_PAUSE_MS 20
 #define DROP_TRIES    50 /* without a run in sight */
+#define DROP_BLOCKED  10 /* looks at a run that was cancelled and waits for us */
 
 /* Cancels runs until the run lock is ours. Cancellable; another edit is waited for. */
 static void stop_runs(const OndSync *sync) {
-  int tries = 0;
+  int tries = 0, blocked = 0;
 
   while (!ond_run_lock_try_edit(sync->sync_id)) {
     int64 run_id = 0;
+    int pid = ond_sync_pid(MyDatabaseId, sync->sync_id, &run_id);
 
-    if (ond_sync_pid(MyDatabaseId, sync->sync_id, &run_id) != 0) {
+    if (pid != 0) {
       tries = 0;
       if (run_id != 0) {
         (void)ond_cancel_run(MyDatabaseId, run_id);
+      }
+      blocked = ond_waits_for_me(pid) != 0 ? blocked + 1 : 0;
+      if (blocked > DROP_BLOCKED) {
+        (void)ond_terminate_run(MyDatabaseId, sync->sync_id);
       }
     } else if (++tries > DROP_TRIES) {
       ond_run_lock_edit(sync);
@@ -47,9 +56,15 @@ Datum ond_sql_drop_sync(PG_FUNCTION_ARGS) {
   OndCall call;
   OndSync *sync;
 
+  int64 stopped;
+
   ond_call_begin(&call);
-  stop_runs(ond_sync_get(name, call.user));
-  sync = ond_sync_get(name, call.user); /* somebody may have dropped it meanwhile */
+  sync = ond_sync_get(name, call.user);
+  do { /* somebody may have dropped it meanwhile, and created another one of that name */
+    stopped = sync->sync_id;
+    stop_runs(sync);
+    sync = ond_sync_get(name, call.user);
+  } while (sync->sync_id != stopped);
   ond_sync_delete(sync->sync_id);
   ond_state_table_drop(sync->sync_id);
   ond_call_end(&call);

@@ -569,11 +569,14 @@ static bool adopts(const Receiver *r, const Row *row, const OndPlan *plan) {
 
 static bool receive(TupleTableSlot *slot, DestReceiver *self) {
   Receiver *r = (Receiver *)self;
-  MemoryContext saved = MemoryContextSwitchTo(r->row_context);
+  MemoryContext saved;
   Row row;
   OndPresence presence = OND_MODEL_LEFT;
   OndPlan plan;
 
+  if (r->diff->retyped)
+    return false;
+  saved = MemoryContextSwitchTo(r->row_context);
   memset(&row, 0, offsetof(Row, key_text));
   slot_getallattrs(slot);
   row.slot = slot;
@@ -614,7 +617,23 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
 
 /* --- the receiver ----------------------------------------------------------------------------------------- */
 
+/* Types of the statement's columns that are not keys or values, in the order of ond_diff_columns(). */
+static const Oid state_types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, INT4OID, CHAROID, UUIDOID, TIMESTAMPTZOID, INT8OID, TEXTOID, JSONBOID, BOOLOID};
+
+/* The columns are read without looking at them again: one of another type than the spec was compiled for must not be read at all. */
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc desc) {
+  Receiver *r = (Receiver *)self;
+  const OndSpec *spec = r->spec;
+  bool same = desc->natts == r->columns.values + spec->n_values;
+
+  for (int i = 0; i < spec->n_keys && same; i++)
+    same = TupleDescAttr(desc, r->columns.state_keys + i)->atttypid == spec->keys[i].type &&
+           TupleDescAttr(desc, r->columns.model_keys + i)->atttypid == spec->keys[i].type;
+  for (int i = 0; i < (int)lengthof(state_types) && same; i++)
+    same = TupleDescAttr(desc, r->columns.hash + i)->atttypid == state_types[i];
+  for (int i = 0; i < spec->n_values && same; i++)
+    same = TupleDescAttr(desc, r->columns.values + i)->atttypid == spec->values[i].type;
+  r->diff->retyped = !same;
 }
 
 static void receiver_end(DestReceiver *self) {
@@ -782,6 +801,8 @@ OndDiff *ond_diff(const OndDiffInput *input) {
 
   r->diff = palloc0(sizeof(OndDiff));
   execute(r, sql);
+  if (r->diff->retyped)
+    return r->diff;
   if (is_suspicious(r)) {
     r->duplicates = find_duplicates(r);
     if (r->duplicates != NULL)

@@ -63,8 +63,10 @@ typedef struct OndDiff {
   int64 waiting;              /* of the PENDING rows: those whose lookup found no remote id yet */
   int64 doubt_ends;           /* unix microseconds: when the first other PENDING row may go; OND_NEVER: none */
   int64 statements;           /* 2 when duplicate keys made a second pass necessary */
+  bool retyped;               /* columns have other types than the spec was compiled for: nothing was read */
 } OndDiff;
 
+/* In the transaction that compiled the spec `retyped` cannot be: its locks keep the model as it is. */
 extern OndDiff *ond_diff(const OndDiffInput *input);
 
 /* The statement's text, for explain_sync and messages. */

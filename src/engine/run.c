@@ -3,7 +3,8 @@
  *
  *   open      lock, run row, requests consumed         [commit]  a crash from here on is seen by the reaper
  *   prepare   what dead runs left becomes doubt; destination, credentials, cursor   [commit]
- *   diff      the owner's read-only transaction; ended before anything else happens
+ *   diff      the owner's read-only transactions: one compiles the sync, then what dead runs left is folded, another reads; ended before anything
+ *             else happens, and begun anew when what was read was replaced meanwhile
  *   note      counters, settle rows, invalid rows      [commit]
  *   deliver   no transaction but for acks
  *   close     final row, sync's next due time, NOTIFY  [commit]
@@ -39,9 +40,12 @@
 #include "engine/guard.h"
 #include "engine/held.h"
 #include "engine/record.h"
+#include "engine/rewritten.h"
 #include "engine/run.h"
 #include "engine/state_table.h"
 #include "engine/window.h"
+
+#define READ_TRIES 5
 
 typedef struct Run {
   MemoryContext context;
@@ -61,6 +65,7 @@ typedef struct Run {
   TimestampTz snapshot_at;
   bool settled, quiet;        /* cursor.h */
   OndDiff *diff;
+  bool stale;                 /* what was read was replaced meanwhile (rewritten.h) */
   OndDeliveryResult delivery;
   bool noted;                 /* what the diff found is recorded */
   bool delivered;             /* delivery ran */
@@ -103,11 +108,13 @@ static void insert_run(const Run *run) {
           7, types, values, NULL);
 }
 
-/* What was asked for so far is covered by this run: its snapshot comes later. */
+/* What was asked for so far is covered by this run: its snapshot comes later. A canary covers nothing. */
 static void consume_requests(const Run *run) {
   Oid types[1] = {INT8OID};
   Datum values[1] = {Int64GetDatum(run->sync->sync_id)};
 
+  if (run->request->keys != NULL || run->request->max_rows >= 0)
+    return;
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
   ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET recover_at = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1 AND recover_at IS NOT NULL", 1, types,
           values, NULL);
@@ -299,7 +306,6 @@ static void do_diff(Run *run) {
   MemoryContextSwitchTo(saved);
 }
 
-/* Compiles the sync, and in a second transaction diffs it: between them what dead runs left is folded into the state table. */
 static void in_owner_transaction(Run *run, void (*work)(Run *)) {
   OndScope scope;
 
@@ -320,6 +326,24 @@ static void diff_in_spi(Run *run) {
     elog(ERROR, "SPI_connect failed");
   do_diff(run);
   SPI_finish();
+  run->stale = run->diff->retyped || ond_rewritten_since(GetActiveSnapshot());
+}
+
+/* Reads again, under a new snapshot, when tables of the model or the state table were replaced while they were read or waited for. */
+static void read_until_whole(Run *run) {
+  for (int i = 0; i < READ_TRIES; i++) {
+    in_owner_transaction(run, compile);
+    if (i == 0) {
+      resolve_auth(run);
+      fold_windows(run);
+    }
+    in_owner_transaction(run, diff_in_spi);
+    if (!run->stale)
+      return;
+  }
+  ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("the model was replaced again and again while it was read"),
+                  errdetail("%d readings found a table that was truncated, rewritten or replaced after their snapshot.", READ_TRIES),
+                  errhint("Reload the tables of the model less often than a run takes to read them.")));
 }
 
 static void read_model(Run *run) {
@@ -327,10 +351,7 @@ static void read_model(Run *run) {
 
   phase(run, OND_PHASE_READING);
   INSTR_TIME_SET_CURRENT(start);
-  in_owner_transaction(run, compile);
-  resolve_auth(run);
-  fold_windows(run);
-  in_owner_transaction(run, diff_in_spi);
+  read_until_whole(run);
   INSTR_TIME_SET_CURRENT(end);
   INSTR_TIME_SUBTRACT(end, start);
   run->counters.diff_ms = (int64)INSTR_TIME_GET_MILLISEC(end);
@@ -582,7 +603,7 @@ static void plan_recovery(const Run *run) {
     return;
   values[0] = Int64GetDatum(run->sync->sync_id);
   values[1] = TimestampTzGetDatum(ond_from_unix_us(run->diff->doubt_ends));
-  ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET recover_at = $2 WHERE sync_id OPERATOR(pg_catalog.=) $1", 2, types, values, NULL);
+  ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET recover_at = LEAST(recover_at, $2) WHERE sync_id OPERATOR(pg_catalog.=) $1", 2, types, values, NULL);
 }
 
 /* In a transaction of its own, and never at the cost of the run: a full notification queue is only logged. */

@@ -137,13 +137,23 @@ static const char *type_name(Oid type) {
   return name;
 }
 
-const char **ond_state_key_types(int64 sync_id, int n_keys) {
-  const char **types = palloc(sizeof(char *) * n_keys);
+static Oid find_table(int64 sync_id) {
   Oid relid = get_relname_relid(psprintf("state_" INT64_FORMAT, sync_id), ond_extension(false)->schema);
 
   if (!OidIsValid(relid))
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("state table %s is missing", ond_state_table_name(sync_id)),
                     errhint("Drop the sync and create it again; what was delivered is not known any more.")));
+  return relid;
+}
+
+void ond_state_table_require(int64 sync_id) {
+  (void)find_table(sync_id);
+}
+
+const char **ond_state_key_types(int64 sync_id, int n_keys) {
+  const char **types = palloc(sizeof(char *) * n_keys);
+  Oid relid = find_table(sync_id);
+
   for (int i = 0; i < n_keys; i++) {
     AttrNumber attno = get_attnum(relid, psprintf("k%d", i + 1));
 

@@ -42,7 +42,9 @@ extern void ond_state_read(int64 sync_id, int n_keys, const char *const *types, 
                            OndKeyState *states);
 /* Number of rows. */
 extern int64 ond_state_count(int64 sync_id);
-/* SQL types of the state table's key columns as it is, in the current memory context; n_keys of them. Error 42P01 with a hint when the table is missing. */
+/* Error 42P01 with a hint when the table is missing. */
+extern void ond_state_table_require(int64 sync_id);
+/* SQL types of the state table's key columns as it is, in the current memory context; n_keys of them. Error as above. */
 extern const char **ond_state_key_types(int64 sync_id, int n_keys);
 
 /* Unix microseconds <-> timestamptz; OND_NEVER <-> infinity. */

@@ -11,7 +11,8 @@
  *   1. A run is declared dead only if its row was open before the slots were looked at, and no live slot has it; its row is then ended only
  *      if it is still open. A living run's slot has its number before its row exists, so none is taken for dead.
  *   2. What cannot be done now is published with a later time or as starved, never dropped, and never tried again at once.
- *   3. A sync that raises an error here does not keep others from running.
+ *   3. A sync that raises an error here does not keep others from running; nor does one whose row an open transaction holds: what has to
+ *      be written waits LOCK_WAIT for it and is then left for a later visit.
  * Does not: decide what a run does, or consume requests (the run does).
  */
 #include "postgres.h"
@@ -38,6 +39,7 @@
 #define ATTACH_MAX_MS 10000
 #define DELETE_ROWS   1000
 #define DELETE_ROUNDS 10
+#define LOCK_WAIT     "1s"
 
 static MemoryContext visit_context;
 
@@ -50,9 +52,15 @@ static bool extension_here(void) {
   return here;
 }
 
+/* A transaction that writes rows of syncs. */
+static void begin_briefly(void) {
+  ond_tx_begin();
+  (void)set_config_option("lock_timeout", LOCK_WAIT, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* Notifications go out in a transaction of their own: a full queue must not cost the records. */
 static void notify_run(int64 run_id, int64 sync_id, const char *status, bool state_changed) {
-  ond_tx_begin();
+  begin_briefly();
   ond_notify_run(run_id, sync_id, status);
   if (state_changed)
     ond_notify_state(sync_id);
@@ -91,7 +99,15 @@ static const OndSlot *slot_of_run(const OndSlot *slots, int n, int64 run_id) {
   return NULL;
 }
 
-static void end_lost_run(const OndOpenRun *run, const OndSlot *slot) {
+/* An open run without a process, and the slot that it had, if that is still there. */
+typedef struct Lost {
+  const OndOpenRun *run;
+  const OndSlot *slot;
+} Lost;
+
+static void end_lost_run(void *arg) {
+  const OndOpenRun *run = ((Lost *)arg)->run;
+  const OndSlot *slot = ((Lost *)arg)->slot;
   const char *code = "57P02";
   const char *message = "the worker process of this run ended without a message";
   bool cancelled = slot != NULL && slot->cancel;
@@ -103,18 +119,20 @@ static void end_lost_run(const OndOpenRun *run, const OndSlot *slot) {
   } else if (run->started_at < ond_state->initialised_at) {
     message = "the server was stopped or crashed during this run";
   }
-  ond_tx_begin();
+  begin_briefly();
   ended = ond_queue_end_run(run->run_id, cancelled, code, message);
   ond_tx_commit();
   if (ended)
     notify_run(run->run_id, run->sync_id, cancelled ? "cancelled" : "interrupted", false);
 }
 
-static void end_lost_runs(const OndSlot *ended, int n_ended) {
+/* left[i]: the run of ended[i] could not be ended. False: some could not. */
+static bool end_lost_runs(const OndSlot *ended, int n_ended, bool *left) {
   OndSlotRef *refs;
   OndOpenRun *runs;
   OndSlot *live;
   int n_runs, n_live;
+  bool all = true;
 
   ond_tx_begin();
   runs = ond_queue_open_runs(visit_context, &n_runs);
@@ -122,9 +140,15 @@ static void end_lost_runs(const OndSlot *ended, int n_ended) {
   MemoryContextSwitchTo(visit_context);
   live = ond_slot_list(MyDatabaseId, true, &refs, &n_live);
   for (int i = 0; i < n_runs; i++) {
-    if (slot_of_run(live, n_live, runs[i].run_id) == NULL)
-      end_lost_run(&runs[i], slot_of_run(ended, n_ended, runs[i].run_id));
+    Lost lost = {&runs[i], slot_of_run(ended, n_ended, runs[i].run_id)};
+
+    if (slot_of_run(live, n_live, runs[i].run_id) != NULL || safely(end_lost_run, &lost, psprintf(INT64_FORMAT, runs[i].sync_id)))
+      continue;
+    all = false;
+    if (lost.slot != NULL)
+      left[lost.slot - ended] = true;
   }
+  return all;
 }
 
 /* A slot that died: when its run has no row, one is written. */
@@ -139,23 +163,28 @@ static void record_death(void *arg) {
   strlcpy(due.trigger, slot->trigger, sizeof(due.trigger));
   strlcpy(due.requested_by, slot->requested_by, sizeof(due.requested_by));
   due.queued_at = slot->queued_at;
-  ond_tx_begin();
+  begin_briefly();
   run_id = ond_queue_record_failure(slot->run_id, &due, slot->error_code, slot->error_message, NULL, false, &state_changed);
   ond_tx_commit();
   if (run_id != 0)
     notify_run(run_id, slot->sync_id, "failed", state_changed);
 }
 
-static void reap(void) {
+static void reap(OndAgenda *agenda) {
   OndSlotRef *refs;
   int n;
   OndSlot *ended = ond_slot_list(MyDatabaseId, false, &refs, &n);
+  bool *left = palloc0(sizeof(bool) * Max(n, 1));
 
-  end_lost_runs(ended, n);
+  if (!end_lost_runs(ended, n, left))
+    agenda->blocked = true;
   for (int i = 0; i < n; i++) {
-    if (ended[i].ending == OND_ENDING_DIED)
-      (void)safely(record_death, &ended[i], psprintf(INT64_FORMAT, ended[i].sync_id));
-    ond_slot_recorded(refs[i]);
+    if (!left[i] && ended[i].ending == OND_ENDING_DIED)
+      left[i] = !safely(record_death, &ended[i], psprintf(INT64_FORMAT, ended[i].sync_id));
+    if (left[i])
+      agenda->blocked = true;
+    else
+      ond_slot_recorded(refs[i]);
   }
 }
 
@@ -175,7 +204,7 @@ static void record_obstacle(const OndDue *due, const OndObstacle *obstacle) {
   bool state_changed;
   int64 run_id;
 
-  ond_tx_begin();
+  begin_briefly();
   run_id = ond_queue_record_failure(0, due, unpack_sql_state(obstacle->sqlstate), obstacle->message, obstacle->way_out, obstacle->fatal,
                                     &state_changed);
   ond_tx_commit();
@@ -334,7 +363,7 @@ static void visit(OndAgenda *agenda) {
   TimestampTz now = GetCurrentTimestamp();
   TimestampTz next;
 
-  reap();
+  reap(agenda);
   expire_held(agenda);
   start_due(now, agenda);
   delete_old_runs();

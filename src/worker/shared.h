@@ -40,6 +40,8 @@ extern void ond_wake_at_commit(void);
  * with host->cancelled() true); while it sends it sees host->cancelled() only, so that the answers that are in are still recorded.
  */
 extern bool ond_cancel_run(Oid database, int64 run_id);
+/* Ends the process that runs this sync, as pg_terminate_backend() would. False when there is none. */
+extern bool ond_terminate_run(Oid database, int64 sync_id);
 /* The pid of the process that has this run / a run of this sync; 0: none. */
 extern int ond_run_pid(Oid database, int64 run_id);
 extern int ond_sync_pid(Oid database, int64 sync_id, int64 *run_id);

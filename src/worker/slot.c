@@ -269,6 +269,23 @@ bool ond_cancel_run(Oid database, int64 run_id) {
   return s != NULL;
 }
 
+bool ond_terminate_run(Oid database, int64 sync_id) {
+  bool found = false;
+
+  if (ond_state == NULL)
+    return false;
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  for (int i = 0; i < ond_state->n_slots && !found; i++) {
+    OndSlot *s = &ond_state->slots[i];
+
+    found = live(s) && s->database == database && s->sync_id == sync_id && s->pid != 0;
+    if (found)
+      kill(s->pid, SIGTERM);
+  }
+  LWLockRelease(ond_state->lock);
+  return found;
+}
+
 int ond_run_pid(Oid database, int64 run_id) {
   OndSlot *s;
   int pid;
