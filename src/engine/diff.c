@@ -6,7 +6,8 @@
  *
  * Duplicate keys without a second pass: with M rows that matched a state row, D state rows without a model row and S state rows in all, matched keys are
  * duplicated iff M > S - D. Unmatched ones are caught by a bounded set of key hashes. Only when there is suspicion (or the set is full) the precise
- * query runs, and only when it finds something the statement runs once more, with the duplicates known: all twins are invalid.
+ * query runs, and only when it finds something the statement runs once more, and counts the rows of each key: all twins are invalid. However many
+ * there are, none is kept in memory.
  *
  * Invariant: every model row gets exactly one verdict, so rows_scanned is the sum of the first seven.
  */
@@ -19,7 +20,6 @@
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/hsearch.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -41,13 +41,6 @@
 
 #define KEY_BYTES_MAX 2000
 #define PROGRESS_ROWS 4096
-
-/* A duplicated key and how many rows have it. */
-typedef struct Duplicate {
-  uint64 hash;                /* of the key's text */
-  int64 rows;
-  bool recorded;
-} Duplicate;
 
 typedef struct Receiver {
   DestReceiver pub;
@@ -71,7 +64,7 @@ typedef struct Receiver {
   OndBytes *field_values;
   OndBytes *template_columns; /* per connector column */
   /* duplicates */
-  HTAB *duplicates;           /* NULL in the first pass */
+  bool counting;              /* the statement counts the rows of each key: there are duplicates */
   OndKeySet keys;
   int64 matched, left;
   /* cursor */
@@ -445,27 +438,26 @@ static void note_cursor(Receiver *r, Row *row) {
     bool byval;
 
     get_typlenbyval(type, &len, &byval);
+    if (r->cursor_found && !byval)
+      pfree(DatumGetPointer(r->cursor_max));
     r->cursor_max = datumCopy(d, byval, len);
     r->cursor_found = true;
     MemoryContextSwitchTo(saved);
   }
 }
 
-/* True when the key is one of the known duplicates; the message is recorded once per key. */
+/* True when other rows have the same key; the message is recorded with the first of them. */
 static bool is_duplicate(Receiver *r, Row *row) {
-  Duplicate *d;
+  bool isnull;
+  int64 rows = DatumGetInt64(get(row, r->columns.same_key, &isnull));
   StringInfoData s;
 
-  if (r->duplicates == NULL)
+  if (rows < 2)
     return false;
-  d = hash_search(r->duplicates, &row->key_hash, HASH_FIND, NULL);
-  if (d == NULL)
-    return false;
-  if (d->recorded)
+  if (DatumGetInt64(get(row, r->columns.same_key + 1, &isnull)) > 1)
     return true;
-  d->recorded = true;
   initStringInfo(&s);
-  appendStringInfo(&s, "duplicate key: " INT64_FORMAT " rows have (", d->rows);
+  appendStringInfo(&s, "duplicate key: " INT64_FORMAT " rows have (", rows);
   for (int i = 0; i < r->spec->n_keys; i++)
     appendStringInfo(&s, "%s%s", i > 0 ? ", " : "", r->spec->keys[i].name);
   appendStringInfoString(&s, ")=(");
@@ -476,15 +468,17 @@ static bool is_duplicate(Receiver *r, Row *row) {
   return true;
 }
 
-/* Counts the key for the search for duplicates; true when it is a known one. */
+/* Counts the key for the search for duplicates; true when it is one. */
 static bool note_key(Receiver *r, Row *row) {
   if (row->has_state)
     r->matched++;
-  if (row->has_state && r->input->pass == OND_PASS_FULL && r->duplicates == NULL)
+  if (row->has_state && r->input->pass == OND_PASS_FULL && !r->counting)
     return false;
   decode_key(r, row);
+  if (r->counting)
+    return is_duplicate(r, row);
   ond_key_set_add(&r->keys, row->key_hash);
-  return is_duplicate(r, row);
+  return false;
 }
 
 /* Looks at a model row; OND_MODEL_INVALID when it cannot be sent (and recorded so). */
@@ -618,13 +612,13 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
 /* --- the receiver ----------------------------------------------------------------------------------------- */
 
 /* Types of the statement's columns that are not keys or values, in the order of ond_diff_columns(). */
-static const Oid state_types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, INT4OID, CHAROID, UUIDOID, TIMESTAMPTZOID, INT8OID, TEXTOID, JSONBOID, BOOLOID};
+static const Oid state_types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, INT4OID, CHAROID, UUIDOID, TIMESTAMPTZOID, INT8OID, TEXTOID, JSONBOID};
 
 /* The columns are read without looking at them again: one of another type than the spec was compiled for must not be read at all. */
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc desc) {
   Receiver *r = (Receiver *)self;
   const OndSpec *spec = r->spec;
-  bool same = desc->natts == r->columns.values + spec->n_values;
+  bool same = desc->natts == r->columns.same_key + (r->counting ? 2 : 0);
 
   for (int i = 0; i < spec->n_keys && same; i++)
     same = TupleDescAttr(desc, r->columns.state_keys + i)->atttypid == spec->keys[i].type &&
@@ -719,6 +713,7 @@ static void begin_pass(Receiver *r) {
   r->matched = r->left = 0;
   r->cursor_found = false;
   r->next_change_id = r->input->change_id_base;
+  ond_key_set_free(&r->keys);
   ond_key_set_init(&r->keys, r->result_context, (Size)ond_setting_work_mem_kb * 1024 / 4);
   if (r->input->store != NULL)
     ond_store_reset(r->input->store);
@@ -731,40 +726,15 @@ static void execute(Receiver *r, const char *sql) {
 
 /* --- duplicates ------------------------------------------------------------------------------------------- */
 
-static uint64 hash_key_tuple(const Receiver *r, HeapTuple tuple, TupleDesc desc) {
-  uint64 hash = r->seed;
+/* The precise query. */
+static bool has_duplicates(const Receiver *r) {
+  bool found;
 
-  for (int i = 0; i < r->spec->n_keys; i++) {
-    char *text = SPI_getvalue(tuple, desc, i + 1);
-
-    hash = hash_key_part(r, i, text, strlen(text), hash);
-    pfree(text);
-  }
-  return hash;
-}
-
-/* Runs the precise query; the duplicated keys, or NULL when there is none. */
-static HTAB *find_duplicates(Receiver *r) {
-  HASHCTL control = {.keysize = sizeof(uint64), .entrysize = sizeof(Duplicate), .hcxt = r->result_context};
-  HTAB *table = NULL;
-  char *sql = ond_duplicates_statement(r->spec, r->input->pass, r->input->keys_json);
-
-  if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+  if (SPI_execute(ond_duplicates_statement(r->spec, r->input->pass, r->input->keys_json), true, 1) != SPI_OK_SELECT)
     elog(ERROR, "could not look for duplicate keys");
-  for (uint64 i = 0; i < SPI_processed; i++) {
-    HeapTuple tuple = SPI_tuptable->vals[i];
-    uint64 hash = hash_key_tuple(r, tuple, SPI_tuptable->tupdesc);
-    Duplicate *d;
-    bool isnull;
-
-    if (table == NULL)
-      table = hash_create("ondatra duplicates", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-    d = hash_search(table, &hash, HASH_ENTER, NULL);
-    d->rows = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, r->spec->n_keys + 1, &isnull));
-    d->recorded = false;
-  }
+  found = SPI_processed > 0;
   SPI_freetuptable(SPI_tuptable);
-  return table;
+  return found;
 }
 
 static int64 count_state(const OndSpec *spec) {
@@ -803,11 +773,11 @@ OndDiff *ond_diff(const OndDiffInput *input) {
   execute(r, sql);
   if (r->diff->retyped)
     return r->diff;
-  if (is_suspicious(r)) {
-    r->duplicates = find_duplicates(r);
-    if (r->duplicates != NULL)
-      execute(r, sql);
+  if (is_suspicious(r) && has_duplicates(r)) {
+    r->counting = true;
+    execute(r, ond_diff_statement_counting(input->spec, input->pass, input->keys_json));
   }
+  ond_key_set_free(&r->keys);
   finish_cursor(r);
   return r->diff;
 }

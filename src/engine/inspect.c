@@ -114,13 +114,21 @@ void ond_plan_sync(const OndSync *sync, FunctionCallInfo fcinfo) {
 
 /* --- requests --------------------------------------------------------------------------------------------- */
 
-/* References look resolved, so that the request has its full form; nothing is decrypted. */
+static void free_auth(void *arg) {
+  ond_auth_free(arg);
+}
+
+/* References look resolved, so that the request has its full form; nothing is decrypted. It ends with the current memory context, also after an error. */
 static OndAuth *redacted_auth(const OndDestination *destination) {
   OndError err = {0};
+  MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
   OndAuth *auth = ond_auth_parse(destination->auth, destination->auth == NULL ? 0 : strlen(destination->auth), &err);
 
   if (auth == NULL)
     ond_raise(&err);
+  callback->func = free_auth;
+  callback->arg = auth;
+  MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
   ond_auth_redact(auth);
   return auth;
 }
@@ -258,7 +266,6 @@ void ond_preview_sync(const OndSync *sync, int max_requests, FunctionCallInfo fc
   ond_inspect_end(&scope);
   preview_store(rsinfo, spec, auth, store, max_requests);
   ond_store_reset(store);
-  ond_auth_free(auth);
 }
 
 /* --- explain ---------------------------------------------------------------------------------------------- */
@@ -459,6 +466,5 @@ Datum ond_explain_row(const OndSync *sync, const char *key_json, FunctionCallInf
   append_failure(&e.json, sync, key_json);
   appendStringInfoChar(&e.json, '}');
   ond_store_reset(store);
-  ond_auth_free(auth);
   return DirectFunctionCall1(jsonb_in, CStringGetDatum(e.json.data));
 }

@@ -22,6 +22,12 @@ void ond_key_set_init(OndKeySet *set, MemoryContext context, Size bytes_max) {
   set->slots = MemoryContextAllocZero(context, sizeof(uint64) * SLOTS_MIN);
 }
 
+void ond_key_set_free(OndKeySet *set) {
+  if (set->slots != NULL)
+    pfree(set->slots);
+  set->slots = NULL;
+}
+
 static void insert(OndKeySet *set, uint64 hash) {
   uint64 i = hash & set->mask;
 

@@ -18,5 +18,7 @@ typedef struct OndKeySet {
 extern void ond_key_set_init(OndKeySet *set, MemoryContext context, Size bytes_max);
 /* After a suspicion nothing is added any more. */
 extern void ond_key_set_add(OndKeySet *set, uint64 hash);
+/* Gives the memory back; of a set that is all zeros, too. */
+extern void ond_key_set_free(OndKeySet *set);
 
 #endif

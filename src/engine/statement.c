@@ -39,6 +39,7 @@ void ond_diff_columns(const OndSpec *spec, OndDiffColumns *c) {
   c->model_keys = n + 10;
   c->ordinal = ond_spec_is_ordered(spec) ? n + 10 + n : -1;
   c->values = n + 10 + n + (c->ordinal >= 0 ? 1 : 0);
+  c->same_key = c->values + spec->n_values;
 }
 
 static void append_key_cast(StringInfo s, const OndSpec *spec, int key) {
@@ -152,7 +153,21 @@ static void append_model(StringInfo s, const OndSpec *spec, OndPass pass, const 
     append_keys_filter(s, spec, NULL, keys_json);
 }
 
-char *ond_diff_statement(const OndSpec *spec, OndPass pass, const char *keys_json) {
+static void append_key_names(StringInfo s, const OndSpec *spec, const char *alias) {
+  for (int i = 0; i < spec->n_keys; i++)
+    appendStringInfo(s, "%s%s.k%d", i > 0 ? ", " : "", alias, i + 1);
+}
+
+/* The model with its rows counted by key: sorted, so that any number of duplicates fits. */
+static void append_counted_model(StringInfo s, const OndSpec *spec, OndPass pass, const char *keys_json) {
+  appendStringInfoString(s, "SELECT x.*, pg_catalog.count(*) OVER w AS _rows, pg_catalog.row_number() OVER w AS _row FROM (");
+  append_model(s, spec, pass, keys_json);
+  appendStringInfoString(s, ") x WINDOW w AS (PARTITION BY ");
+  append_key_names(s, spec, "x");
+  appendStringInfoChar(s, ')');
+}
+
+static char *diff_statement(const OndSpec *spec, OndPass pass, const char *keys_json, bool counting) {
   StringInfoData s;
 
   initStringInfo(&s);
@@ -167,8 +182,13 @@ char *ond_diff_statement(const OndSpec *spec, OndPass pass, const char *keys_jso
     appendStringInfoString(&s, ", m._n");
   for (int i = 0; i < spec->n_values; i++)
     appendStringInfo(&s, ", m.c%d", i + 1);
+  if (counting)
+    appendStringInfoString(&s, ", m._rows, m._row");
   appendStringInfoString(&s, "\nFROM (");
-  append_model(&s, spec, pass, keys_json);
+  if (counting)
+    append_counted_model(&s, spec, pass, keys_json);
+  else
+    append_model(&s, spec, pass, keys_json);
   appendStringInfo(&s, ") m\n%s JOIN (SELECT * FROM %s t", pass == OND_PASS_CURSOR ? "LEFT" : "FULL", ond_state_table_name(spec->sync->sync_id));
   if (pass == OND_PASS_KEYS)
     append_keys_filter(&s, spec, "t", keys_json);
@@ -180,21 +200,25 @@ char *ond_diff_statement(const OndSpec *spec, OndPass pass, const char *keys_jso
   return s.data;
 }
 
+char *ond_diff_statement(const OndSpec *spec, OndPass pass, const char *keys_json) {
+  return diff_statement(spec, pass, keys_json, false);
+}
+
+char *ond_diff_statement_counting(const OndSpec *spec, OndPass pass, const char *keys_json) {
+  return diff_statement(spec, pass, keys_json, true);
+}
+
 char *ond_duplicates_statement(const OndSpec *spec, OndPass pass, const char *keys_json) {
   StringInfoData s;
 
   initStringInfo(&s);
-  appendStringInfoString(&s, "SELECT ");
-  for (int i = 0; i < spec->n_keys; i++)
-    appendStringInfo(&s, "m.k%d, ", i + 1);
-  appendStringInfoString(&s, "pg_catalog.count(*) FROM (");
+  appendStringInfoString(&s, "SELECT FROM (");
   append_model(&s, spec, pass, keys_json);
   appendStringInfoString(&s, ") m WHERE true");
   for (int i = 0; i < spec->n_keys; i++)
     appendStringInfo(&s, " AND m.k%d IS NOT NULL", i + 1);
   appendStringInfoString(&s, " GROUP BY ");
-  for (int i = 0; i < spec->n_keys; i++)
-    appendStringInfo(&s, "%sm.k%d", i > 0 ? ", " : "", i + 1);
+  append_key_names(&s, spec, "m");
   appendStringInfoString(&s, " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1");
   return s.data;
 }

@@ -15,10 +15,13 @@ typedef struct OndDiffColumns {
   int model_keys;             /* n_keys of them, typed like the state's; a row with a state row is of the model too iff the first is not NULL */
   int ordinal;                /* -1: none */
   int values;                 /* n_values of them */
+  int same_key;               /* of the counting statement: how many rows of the model have this key, and this one's number among them */
 } OndDiffColumns;
 
 extern void ond_diff_columns(const OndSpec *spec, OndDiffColumns *out);
-/* Key columns of all model rows that are there more than once, as text, and how often. */
+/* As ond_diff_statement(), and counts the rows of each key. */
+extern char *ond_diff_statement_counting(const OndSpec *spec, OndPass pass, const char *keys_json);
+/* Has rows when keys are there more than once. */
 extern char *ond_duplicates_statement(const OndSpec *spec, OndPass pass, const char *keys_json);
 /* The SQL that takes a key column out of a key as JSON ({"id": 113}). json: an SQL expression of type jsonb. */
 extern void ond_append_key_from_json(StringInfo s, const char *json, const char *name, const char *type_sql);
