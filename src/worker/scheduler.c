@@ -341,7 +341,8 @@ static void delete_old_runs(void) {
 }
 
 /* Held runs that nobody decided about; the others are looked at again when their time is over. */
-static void expire_held(OndAgenda *agenda) {
+static void expire_held(void *arg) {
+  OndAgenda *agenda = arg;
   int64 limit = (int64)ond_setting_held_run_expiry_min * 60 * USECS_PER_SEC;
   TimestampTz since;
   int64 *ids;
@@ -349,7 +350,7 @@ static void expire_held(OndAgenda *agenda) {
 
   if (limit < 0)
     return;
-  ond_tx_begin();
+  begin_briefly();
   ids = ond_queue_expire_held(GetCurrentTimestamp() - limit, visit_context, &n);
   since = ond_queue_held_since();
   ond_tx_commit();
@@ -364,7 +365,8 @@ static void visit(OndAgenda *agenda) {
   TimestampTz next;
 
   reap(agenda);
-  expire_held(agenda);
+  if (!safely(expire_held, agenda, "(held runs)"))
+    agenda->blocked = true;
   start_due(now, agenda);
   delete_old_runs();
   ond_tx_begin();
