@@ -17,7 +17,7 @@ my $rows = $ENV{ONDATRA_MEMORY_ROWS} || 300_000;
 my $runs = $ENV{ONDATRA_MEMORY_RUNS} || 200;
 my $few = 60_000;
 my $batch = 1000;
-my $slack_kb = 10 * 1024;
+my $slack_kb = 16 * 1024;
 
 plan skip_all => 'no /proc here' unless -r "/proc/$$/status";
 
