@@ -158,6 +158,10 @@ bool ond_queue_end_run(int64 run_id, bool cancelled, const char *code, const cha
   Datum values[] = {Int64GetDatum(run_id), CStringGetTextDatum(cancelled ? "cancelled" : "interrupted"), CStringGetTextDatum(code),
                     CStringGetTextDatum(message)};
 
+  /* The sync before its run, as who pauses and then drops it does: two that wait for each other would be a deadlock. */
+  ond_spi(SPI_OK_SELECT,
+          "SELECT FROM ondatra.all_syncs s WHERE s.sync_id = (SELECT r.sync_id FROM ondatra.all_runs r WHERE r.run_id = $1) FOR UPDATE OF s", 1,
+          types, values, NULL);
   /* What it had read and not resolved by its last commit is pending, so that the counts add up. */
   if (ond_spi(SPI_OK_UPDATE,
               "UPDATE ondatra.all_runs SET status = $2, finished_at = clock_timestamp(), error_code = $3, error_message = $4, "
