@@ -88,9 +88,12 @@ SELECT ondatra.update_sync('customers', mode => 'upsert', options => '{"batch_si
 SELECT ondatra.update_sync('customers', mapping => 'null', schedule => 'manual');
 SELECT model, destination, key, mode, mapping, schedule, options, state, next_run_at FROM ondatra.syncs WHERE name = 'customers' \gx
 SELECT ondatra.update_sync('customers', mapping => '{"email": "nope"}');
+-- in one transaction: no run comes between
+BEGIN;
 SELECT ondatra.update_sync('customers', schedule => '1 hour', paused => false);
-SELECT schedule, state, next_run_at <= now() AS due, state_reason FROM ondatra.syncs WHERE name = 'customers';
+SELECT schedule, state, next_run_at <= clock_timestamp() AS due, state_reason FROM ondatra.syncs WHERE name = 'customers';
 SELECT ondatra.update_sync('customers', paused => true);
+COMMIT;
 SELECT schedule, state, next_run_at, state_reason FROM ondatra.syncs WHERE name = 'customers';
 SELECT ondatra.update_sync('customers', destination => 'nowhere');
 SELECT ondatra.update_sync('customers', delivered => 'forget');
