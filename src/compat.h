@@ -9,6 +9,7 @@
 #include "executor/executor.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
+#include "utils/relcache.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -41,6 +42,15 @@ static inline void ond_compat_executor_run(QueryDesc *query) {
   ExecutorRun(query, ForwardScanDirection, 0, true);
 #else
   ExecutorRun(query, ForwardScanDirection, 0);
+#endif
+}
+
+/* The index of the table's primary key; InvalidOid: it has none, or a deferrable one. */
+static inline Oid ond_compat_primary_key(Relation table) {
+#if PG_VERSION_NUM < 180000
+  return RelationGetPrimaryKeyIndex(table);
+#else
+  return RelationGetPrimaryKeyIndex(table, false);
 #endif
 }
 

@@ -28,6 +28,7 @@
 #include "utils/uuid.h"
 
 #include "catalog/session.h"
+#include "compat.h"
 #include "engine/state_table.h"
 
 TimestampTz ond_from_unix_us(int64 us) {
@@ -375,7 +376,7 @@ typedef struct Insert {
 /* As it was created: nothing that only the executor would serve. */
 static bool is_plain(Relation table, int n_keys) {
   return table->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfAttributes(table) == n_keys + TABLE_COLUMNS && table->trigdesc == NULL &&
-         table->rd_rules == NULL && list_length(RelationGetIndexList(table)) == 1 && OidIsValid(RelationGetPrimaryKeyIndex(table));
+         table->rd_rules == NULL && list_length(RelationGetIndexList(table)) == 1 && OidIsValid(ond_compat_primary_key(table));
 }
 
 /* Column of the table of column c of a write. */
@@ -427,7 +428,7 @@ static void insert_chunk(Insert *in, int n, const OndStateWrite **writes) {
 static void insert_init(Insert *in, int n) {
   TupleDesc desc = RelationGetDescr(in->table);
 
-  in->index = index_open(RelationGetPrimaryKeyIndex(in->table), RowExclusiveLock);
+  in->index = index_open(ond_compat_primary_key(in->table), RowExclusiveLock);
   in->index_info = BuildIndexInfo(in->index);
   in->bulk = GetBulkInsertState();
   for (int k = 0; k < in->n_keys; k++) {
