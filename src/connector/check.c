@@ -34,6 +34,7 @@ typedef struct Check {
   int n;
   Repair *repairs;
   int n_repairs;
+  OndError last;
   bool named[100]; /* of the connector's variables: by what was compiled so far */
   const char **variables;
   int n_variables;
@@ -198,28 +199,33 @@ static void go_up(char *pointer) {
 
 /* Notes an error unless it is a consequence, and makes its place right. False: there is no way on. */
 static bool handle(Check *k, const OndError *err) {
+  bool again = strcmp(err->pointer, k->last.pointer) == 0 && strcmp(err->message, k->last.message) == 0;
+  bool unknown = ond_error_unknown(err) && !again;
   char place[sizeof(err->pointer)];
   char member[64];
 
-  if (!is_consequence(k, err)) {
+  if (!again && !is_consequence(k, err)) {
     note(k, err);
   }
+  k->last = *err;
   if (k->n == PROBLEMS_MAX || ++k->n_repairs > REPAIRS_MAX) {
     return false;
   }
-  if (ond_error_missing(err, member, sizeof(member)) && add_missing(k, err, member)) {
+  if (!again && ond_error_missing(err, member, sizeof(member)) && add_missing(k, err, member)) {
     return true;
   }
-  /* what is wrong again after it was repaired is taken out with what is around it */
-  for (memcpy(place, err->pointer, sizeof(place)); *place && is_repaired(k, place); go_up(place)) {
+  memcpy(place, err->pointer, sizeof(place));
+  if (again) {
+    go_up(place);
   }
-  if (!repair(k, place, ond_error_unknown(err))) {
-    return false;
+  /* what cannot be found (a pointer is cut, and shows no control characters) or did not help goes with what is around it */
+  while (*place && (is_repaired(k, place) || !repair(k, place, unknown))) {
+    go_up(place);
   }
-  if (!ond_error_unknown(err)) {
+  if (*place && !unknown) {
     remember(k, place);
   }
-  return true;
+  return *place != '\0';
 }
 
 /* ---- what compiles but makes no sense ---- */

@@ -116,6 +116,20 @@ TEST(places_are_found_again) {
             "/objects/a~1b~0c/upsert/body/x~1y/2/0: {{no}} names nothing\n");
 }
 
+TEST(places_that_cannot_be_shown) {
+  char name[500] = "";
+
+  CHECK_STR(problems_of("{'title': 'A', 'objects': {'o': {" GOOD_UPSERT ", 'a\\nb': 1, 'key': 5}}}"),
+            "/objects/o/a b: unknown member \"a b\"\n");
+  memset(name, 'x', sizeof(name) - 1);
+  {
+    char document[2000];
+
+    snprintf(document, sizeof(document), "{'title': 'A', 'objects': {'o': {'upsert': {'method': 'PUT', 'body': {'%s': ['{{no}}']}}}}}", name);
+    CHECK(strstr(problems_of(document), ": {{no}} names nothing\n") != NULL);
+  }
+}
+
 TEST(checking_ends) {
   char document[12000] = "{'title': 'A', 'objects': {'o': {'upsert': {'method': 'PUT', 'body': [";
   int lines = 0;
