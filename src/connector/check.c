@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "connector/compile.h"
+#include "connector/list.h"
 #include "connector/operation.h"
 
 #define PROBLEMS_MAX       100
@@ -123,7 +124,8 @@ static struct json_object *harmless(const char *parent, const char *name) {
   static const struct {
     const char *name;
     const char *value;
-  } WORDS[] = {{"method", "POST"}, {"title", "x"}, {"path", "/x"}, {"each", "x"}, {"remaining", "X-Remaining"}, {"reset", "X-Reset"}};
+  } WORDS[] = {{"method", "POST"}, {"title", "x"}, {"path", "/x"}, {"each", "x"},
+               {"host", "a.example"}, {"remaining", "X-Remaining"}, {"reset", "X-Reset"}};
 
   if (strcmp(name, "objects") == 0) {
     return json_tokener_parse("{\"x\": {\"upsert\": {\"method\": \"POST\"}}}");
@@ -246,18 +248,26 @@ static void check_operations(Check *k, const OndConnector *c) {
   }
 }
 
+/* Whether one of these is called so. */
+static bool has_capture(int n, const OndCapture *captures, const char *name) {
+  for (int i = 0; i < n; i++) {
+    if (strcmp(captures[i].name, name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /* Whether some answer about the object gives its id (name NULL) or this capture. */
 static bool is_captured(const OndConnector *c, const char *name) {
+  if (c->list && (name ? has_capture(c->list->n_captures, c->list->captures, name) : c->list->id != NULL)) {
+    return true;
+  }
   for (int kind = 0; kind < OND_KINDS; kind++) {
     const OndResult *result = c->operations[kind] ? c->operations[kind]->result : NULL;
 
-    if (result && !name && result->id) {
+    if (result && (name ? has_capture(result->n_captures, result->captures, name) : result->id != NULL)) {
       return true;
-    }
-    for (int i = 0; result && name && i < result->n_captures; i++) {
-      if (strcmp(result->captures[i].name, name) == 0) {
-        return true;
-      }
     }
   }
   return false;

@@ -26,7 +26,7 @@ static bool parse_one(OndConnector *c, const OndNode *at, OndDeclaredHost *out, 
       return false;
     }
     if (!ond_node_get(at, "host", &host)) {
-      return ond_node_fail(at, err, "\"host\" is missing");
+      return ond_node_missing(at, "host", "{\"host\": \"files.example.com\", \"credentials\": true}", err);
     }
   }
   if (!ond_node_string(&host, &out->host, err)) {

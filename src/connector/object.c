@@ -228,7 +228,7 @@ bool ond_object_parse(OndConnector *c, const OndNode *at, OndError *err) {
   }
   if (c->document) {
     ond_node_fail(at, err, "the object has no operation");
-    ond_error_hint(err, "Give it \"upsert\", or \"create\" and \"update\", or \"delete\".");
+    ond_error_hint(err, "Give it \"upsert\", or \"create\" and \"update\", or \"list\".");
     return false;
   }
   c->operations[OND_KIND_UPSERT] = ond_operation_default(c, err);

@@ -29,8 +29,8 @@ SELECT ondatra.create_connector('hubspot', '{"title": "x", "objects": {"x": {"up
 SELECT ondatra.create_connector('http', '{"title": "x", "objects": {"x": {"upsert": {"method": "PUT"}}}}');
 SELECT ondatra.create_connector('', '{}');
 SELECT ondatra.create_connector('bad', NULL);
-SELECT ondatra.create_connector('bad', '{"titel": "x", "objects": {"a": {"upsert": {"method": "GET", "path": "/{{key"}}}}');
-SELECT * FROM ondatra.check_connector('{"titel": "x", "objects": {"a": {"upsert": {"method": "GET", "path": "/{{key"}}}}');
+SELECT ondatra.create_connector('bad', '{"objects": {"a": {"upsert": {"method": "GET", "batch": {"row": 5}, "path": "/{{key"}}}}');
+SELECT * FROM ondatra.check_connector('{"objects": {"a": {"upsert": {"method": "GET", "batch": {"row": 5}, "path": "/{{key"}}}}');
 SELECT * FROM ondatra.check_connector('7');
 SELECT * FROM ondatra.check_connector(NULL);
 

@@ -22,6 +22,7 @@ sub problems { my ($spec) = @_; return $t->rows('SELECT * FROM ondatra.check_con
 # --- words by place: [what the document is like with an unknown member there, the place in the schema, the section of the manual that has a table of them]
 my $upsert = sub { return {title => 'x', objects => {o => {upsert => {method => 'PUT', @_}}}} };
 my $batch = sub { return $upsert->(batch => {rows => 2}, result => {@_}) };
+my $list = sub { return {title => 'x', objects => {o => {list => {method => 'GET', @_}}}} };
 my %places = (
     'the document' => [{'?' => 1}, '', 'connectors.md', '## The document'],
     'a variable' => [{variables => {v => {'?' => 1}}}, 'definitions/variables/additionalProperties', 'connectors.md', '### Variables'],
@@ -33,6 +34,11 @@ my %places = (
     'a key' => [{title => 'x', objects => {o => {key => {'?' => 1}}}}, 'definitions/object/properties/key/oneOf/1'],
     'an operation' => [$upsert->('?' => 1), 'definitions/operation', 'connectors.md', '## Operations'],
     'a lookup' => [{title => 'x', objects => {o => {lookup => {'?' => 1}}}}, 'definitions/lookup', 'connectors.md', '### Lookups'],
+    'a host' => [{hosts => [{'?' => 1}]}, 'properties/hosts/items/oneOf/1'],
+    'a list' => [{title => 'x', objects => {o => {list => {'?' => 1}}}}, 'definitions/list', 'connectors.md', '### Lists'],
+    'the next page' => [$list->(next => {'?' => 1}), 'definitions/next', 'connectors.md', '### The next page'],
+    'a page' => [$list->(next => {page => {'?' => 1}}), 'definitions/next/properties/page'],
+    'an offset' => [$list->(next => {offset => {'?' => 1}}), 'definitions/next/properties/offset'],
     'a parameter' => [$upsert->(query => {p => {'?' => 1}}), 'definitions/operation/properties/query/additionalProperties/oneOf/2'],
     'a batch' => [$upsert->(batch => {'?' => 1}), 'definitions/operation/properties/batch'],
     'idempotency' => [$upsert->(idempotency => {'?' => 1}), 'definitions/operation/properties/idempotency/oneOf/2'],
@@ -88,6 +94,9 @@ my %choices = (
     'method' => [$upsert->(method => '?'), '/objects/o/upsert/method', 'definitions/operation/properties/method'],
     'when' => [{title => 'x', objects => {o => {lookup => {method => 'GET', when => '?'}}}}, '/objects/o/lookup/when', 'definitions/lookup/properties/when'],
     'method of a lookup' => [{title => 'x', objects => {o => {lookup => {method => '?'}}}}, '/objects/o/lookup/method', 'definitions/lookup/properties/method'],
+    'format' => [$list->(format => '?'), '/objects/o/list/format', 'definitions/list/properties/format'],
+    'compare' => [$list->(compare => '?'), '/objects/o/list/compare', 'definitions/list/properties/compare'],
+    'method of a list' => [$list->(method => '?'), '/objects/o/list/method', 'definitions/list/properties/method'],
     'encoding' => [$upsert->(encoding => '?'), '/objects/o/upsert/encoding', 'definitions/operation/properties/encoding'],
     'fold' => [{title => 'x', objects => {o => {key => {fold => '?'}}}}, '/objects/o/key/fold', 'definitions/object/properties/key/oneOf/1/properties/fold'],
 );
@@ -137,7 +146,12 @@ SKIP: {
             idempotency => undef, ok => {path => '/ok', in => [1, undef, 'x']}, result => {rows => '', match => {map => JSON::PP::true, by => '{{key}}'}}) },
             rate_limit => {default => ['1/s', '100/10m'], bulk => '5/1h'}, gzip => {min_bytes => 0}, check => {}, rate_headers => {remaining => 'A', reset => 'B'}},
     );
+    push @good, {%{ $list->(query => {after => '{{cursor}}'}, rows => '/r', key => {a => '/a'}, next => {cursor => '/n', has_more => {path => '/m', equals => JSON::PP::true}}) },
+        hosts => ['*.a.example', {host => 'b.example', credentials => JSON::PP::true}]}, $list->(format => 'lines', compare => 'text', skip => {path => '/x', absent => JSON::PP::true});
     my @bad = (
+        $list->(next => {}), $list->(next => {cursor => '/a', url => '/b'}), $list->(next => {cursor => 'a'}), $list->(next => {link => ''}), $list->(next => {page => {first => -1}}),
+        $list->(query => {a => '{{cursor}}'}, next => {cursor => '/a', total => '/t', total_pages => '/p'}), $list->(format => 'csv'), $list->(pages_max => 0), $list->(rows => 'x'),
+        {%{ $list->() }, hosts => ['https://a.example']}, {%{ $list->() }, hosts => ['a']}, {%{ $list->() }, hosts => [{credentials => JSON::PP::true}]}, {%{ $list->() }, hosts => 'a.example'},
         [], 'x', {}, {title => 'x'}, {title => 1, objects => {}}, {%{ $upsert->() }, colour => 1}, {%{ $upsert->() }, base_url => 'ftp://x'}, {%{ $upsert->() }, auth => []},
         {%{ $upsert->() }, auth => ['token']}, {%{ $upsert->() }, rate_limit => 'fast'}, {%{ $upsert->() }, rate_limit => [5]}, {%{ $upsert->() }, rate_headers => {reset => 'X'}},
         {%{ $upsert->() }, concurrency => 0}, {%{ $upsert->() }, timeout_ms => '1'}, {%{ $upsert->() }, variables => {v => 1}}, {%{ $upsert->() }, variables => {v => {default => []}}},
