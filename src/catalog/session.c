@@ -19,11 +19,13 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/varlena.h"
 
 #include "catalog/session.h"
 
@@ -133,6 +135,25 @@ void ond_our_end(OndScope *scope) {
   SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);
 }
 
+/*
+ * The list with pg_temp at its end, wherever it was: what the session has made for itself (types are looked for there first of all otherwise) must not
+ * stand for what the model names, since a run, which has nothing temporary, would read something else.
+ */
+static char *temp_last(const char *search_path) {
+  StringInfoData s;
+  List *names;
+  ListCell *cell;
+
+  initStringInfo(&s);
+  if (!SplitIdentifierString(pstrdup(search_path), ',', &names))
+    return pstrdup(search_path); /* pinning it raises */
+  foreach (cell, names)
+    if (strcmp(lfirst(cell), "pg_temp") != 0)
+      appendStringInfo(&s, "%s, ", quote_identifier(lfirst(cell)));
+  appendStringInfoString(&s, "pg_temp");
+  return s.data;
+}
+
 void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi) {
   GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
   scope->saved_read_only = XactReadOnly;
@@ -140,7 +161,7 @@ void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool s
   scope->spi = spi;
   SetUserIdAndSecContext(owner, scope->saved_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
   pin_all(common_settings);
-  pin("search_path", search_path);
+  pin("search_path", temp_last(search_path));
   /* not as a setting: from 16 on it cannot be set for a part of a transaction. Nobody can set it back once a snapshot was taken. */
   XactReadOnly = true;
   if (spi && SPI_connect() != SPI_OK_CONNECT)

@@ -39,7 +39,7 @@ typedef struct OndScope {
 extern void ond_our_begin(OndScope *scope, bool spi);
 extern void ond_our_end(OndScope *scope);
 
-/* Switches to "owner": user, restricted operation, search_path as given (a list as in the setting), settings pinned, XactReadOnly. */
+/* Switches to "owner": user, restricted operation, search_path as given (a list as in the setting) but pg_temp last, settings pinned, XactReadOnly. */
 extern void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi);
 extern void ond_owner_end(OndScope *scope);
 

@@ -7,7 +7,7 @@
  *
  * A lookup of the mapping joins another sync's state table to q; its key is unique, so no row is there twice.
  * A cursor pass is a LEFT JOIN of the rows past the cursor (and those that failed, are in doubt or were invalid); a keys pass restricts both sides.
- * Everything of ours is qualified: the search_path is the model's.
+ * Everything of ours is qualified, operators too (so no IN, no CASE x WHEN): the search_path is the model's.
  */
 #include "postgres.h"
 
@@ -111,7 +111,7 @@ static void append_cursor_model(StringInfo s, const OndSpec *spec) {
     appendStringInfoString(s, i > 0 ? ", " : "");
     append_key_cast(s, spec, i);
   }
-  appendStringInfoString(s, ") IN (SELECT ");
+  appendStringInfoString(s, ") OPERATOR(pg_catalog.=) ANY (SELECT ");
   for (int i = 0; i < spec->n_keys; i++)
     appendStringInfo(s, "%sw.k%d", i > 0 ? ", " : "", i + 1);
   appendStringInfo(s, " FROM %s w WHERE w._refused IS NOT NULL OR w._doubt_op IS NOT NULL UNION ALL SELECT ", ond_state_table_name(spec->sync->sync_id));
@@ -125,7 +125,7 @@ static void append_keys_relation(StringInfo s, const OndSpec *spec, const char *
   appendStringInfoString(s, "SELECT ");
   append_key_columns_from_json(s, spec, "e.v");
   appendStringInfo(s,
-                   " FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof(%s::pg_catalog.jsonb) WHEN 'array' THEN %s::pg_catalog.jsonb"
+                   " FROM pg_catalog.jsonb_array_elements(CASE WHEN pg_catalog.jsonb_typeof(%s::pg_catalog.jsonb) OPERATOR(pg_catalog.=) 'array' THEN %s::pg_catalog.jsonb"
                    " ELSE pg_catalog.jsonb_build_array(%s::pg_catalog.jsonb) END) e(v)",
                    quote_literal_cstr(keys_json), quote_literal_cstr(keys_json), quote_literal_cstr(keys_json));
 }
@@ -139,7 +139,7 @@ static void append_keys_filter(StringInfo s, const OndSpec *spec, const char *al
     else
       append_key_cast(s, spec, i);
   }
-  appendStringInfoString(s, ") IN (");
+  appendStringInfoString(s, ") OPERATOR(pg_catalog.=) ANY (");
   append_keys_relation(s, spec, keys_json);
   appendStringInfoChar(s, ')');
 }
