@@ -14,7 +14,6 @@
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -137,13 +136,6 @@ static OndDestination *use_destination(OndSync *s, const char *name, Oid user) {
   }
   ond_connector_keep(d->connector);
   ond_destination_read_document(d); /* it may have been replaced meanwhile */
-  if (!has_privs_of_role(s->owner, d->owner)) {
-    ereport(
-        ERROR,
-        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-         errmsg("role \"%s\", the owner of sync \"%s\", may not use destination \"%s\"", GetUserNameFromId(s->owner, false), s->name, name),
-         errhint("A destination may be used by its owner, role \"%s\", and that role's members.", GetUserNameFromId(d->owner, true))));
-  }
   s->destination_id = d->destination_id;
   return d;
 }
@@ -204,6 +196,7 @@ Datum ond_sql_create_sync(PG_FUNCTION_ARGS) {
   }
   ond_call_begin(&call);
   d = use_destination(&s, destination, call.user);
+  ond_destination_check_use(&s, d);
   ond_call_end(&call);
   model = check_model(&s, d);
   ond_owner_check(s.owner);
@@ -360,6 +353,7 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   } else {
     d = use_destination(&s, ond_arg_text(fcinfo, ARG_DESTINATION), call.user);
   }
+  ond_destination_check_use(&s, d);
   ond_call_end(&call);
   model = check_model(&s, d);
   warn_mirror_without_deletes(&s);

@@ -69,6 +69,18 @@ OndDestination *ond_destination_get(const char *name, Oid role) {
   return d;
 }
 
+void ond_destination_check_use(const OndSync *s, const OndDestination *d) {
+  char *owner = GetUserNameFromId(s->owner, true);
+  char *other = GetUserNameFromId(d->owner, true);
+
+  if (has_privs_of_role(s->owner, d->owner)) {
+    return;
+  }
+  ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                  errmsg("role \"%s\", the owner of sync \"%s\", may not use destination \"%s\"", owner == NULL ? "(dropped)" : owner, s->name, d->name),
+                  errhint("A destination may be used by its owner, role \"%s\", and that role's members.", other == NULL ? "(dropped)" : other)));
+}
+
 int64 ond_destination_insert(const OndDestination *d) {
   const char *sql =
       "INSERT INTO ondatra.all_destinations (name, owner, connector, base_url, auth, options) VALUES ($1, $2::oid::regrole, $3, $4, "

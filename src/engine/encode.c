@@ -33,6 +33,9 @@
 #include "core/text.h"
 #include "engine/encode.h"
 
+#define ENCODERS_MAX      10000 /* of one column */
+#define ENCODER_DEPTH_MAX 100
+
 typedef enum Kind {
   KIND_REFUSED,
   KIND_BOOL,
@@ -121,7 +124,16 @@ static void encoder_output(OndEncoder *e) {
   fmgr_info(function, &e->output);
 }
 
-static void encoder_record(OndEncoder *e, Oid type, int32 typmod) {
+/* Of one value's type, with all that is nested in it. */
+typedef struct Nesting {
+  const char *what;
+  int encoders;
+  int depth;
+} Nesting;
+
+static OndEncoder *encoder_nested(Oid type, const char *what, Nesting *nesting);
+
+static void encoder_record(OndEncoder *e, Oid type, int32 typmod, Nesting *nesting) {
   TupleDesc desc = lookup_rowtype_tupdesc(type, typmod);
 
   e->desc = CreateTupleDescCopy(desc);
@@ -131,11 +143,11 @@ static void encoder_record(OndEncoder *e, Oid type, int32 typmod) {
     Form_pg_attribute att = TupleDescAttr(e->desc, i);
 
     if (!att->attisdropped)
-      e->columns[i] = ond_encoder_create(att->atttypid, NameStr(att->attname));
+      e->columns[i] = encoder_nested(att->atttypid, NameStr(att->attname), nesting);
   }
 }
 
-OndEncoder *ond_encoder_create(Oid type, const char *what) {
+static OndEncoder *encoder_make(Oid type, const char *what, Nesting *nesting) {
   OndEncoder *e = palloc0(sizeof(OndEncoder));
   Oid element;
 
@@ -152,16 +164,35 @@ OndEncoder *ond_encoder_create(Oid type, const char *what) {
     return e;
   if (OidIsValid(element)) {
     e->kind = KIND_ARRAY;
-    e->element = ond_encoder_create(element, what);
+    e->element = encoder_nested(element, what, nesting);
     get_typlenbyvalalign(element, &e->typlen, &e->typbyval, &e->typalign);
   } else if (type == RECORDOID)
     e->kind = KIND_RECORD; /* its columns are known only with a value */
   else if (type_is_rowtype(type)) {
     e->kind = KIND_RECORD;
-    encoder_record(e, type, -1);
+    encoder_record(e, type, -1, nesting);
   } else
     encoder_output(e);
   return e;
+}
+
+/* Types within types can be of any depth and, as each can hold the next one twice, of any number. */
+static OndEncoder *encoder_nested(Oid type, const char *what, Nesting *nesting) {
+  OndEncoder *e;
+
+  if (++nesting->encoders > ENCODERS_MAX || ++nesting->depth > ENCODER_DEPTH_MAX)
+    ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("column \"%s\" has a type with too much nested in it", nesting->what),
+                    errdetail("At most %d columns in %d levels are possible.", ENCODERS_MAX, ENCODER_DEPTH_MAX),
+                    errhint("Select the parts that are to be sent, or make them one json value in the model.")));
+  e = encoder_make(type, what, nesting);
+  nesting->depth--;
+  return e;
+}
+
+OndEncoder *ond_encoder_create(Oid type, const char *what) {
+  Nesting nesting = {what, 0, 0};
+
+  return encoder_nested(type, what, &nesting);
 }
 
 /* --- text ------------------------------------------------------------------------------------------------- */
@@ -478,12 +509,13 @@ static const char *append_record(OndEncoder *e, StringInfo out, Datum value) {
   HeapTupleHeader header = DatumGetHeapTupleHeader(value);
   HeapTupleData tuple;
   OndEncoder own = *e;
+  Nesting nesting = {"(record)", 0, 0};
   const char *problem = NULL;
   bool first = true;
 
   check_stack_depth();
   if (own.desc == NULL || own.desc->tdtypeid != HeapTupleHeaderGetTypeId(header) || own.desc->tdtypmod != HeapTupleHeaderGetTypMod(header))
-    encoder_record(&own, HeapTupleHeaderGetTypeId(header), HeapTupleHeaderGetTypMod(header));
+    encoder_record(&own, HeapTupleHeaderGetTypeId(header), HeapTupleHeaderGetTypMod(header), &nesting);
   tuple.t_len = HeapTupleHeaderGetDatumLength(header);
   ItemPointerSetInvalid(&tuple.t_self);
   tuple.t_tableOid = InvalidOid;

@@ -43,6 +43,7 @@ OndDestination *ond_inspect_destination(const OndSync *sync) {
   MemoryContextSwitchTo(context);
   if (destination == NULL)
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the destination of sync \"%s\" does not exist any more", sync->name)));
+  ond_destination_check_use(sync, destination);
   return destination;
 }
 

@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/proc.h"
@@ -26,7 +27,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "catalog/connector.h"
@@ -43,9 +43,11 @@
 #include "engine/rewritten.h"
 #include "engine/run.h"
 #include "engine/state_table.h"
+#include "engine/watch.h"
 #include "engine/window.h"
 
 #define READ_TRIES 5
+#define WORDS_BYTES_MAX 2000 /* of an error's message, detail and hint, each */
 
 typedef struct Run {
   MemoryContext context;
@@ -214,6 +216,7 @@ static void prepare(Run *run) {
   run->destination = ond_destination_load(run->sync->destination_id);
   if (run->destination == NULL)
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the destination of sync \"%s\" does not exist any more", run->sync->name)));
+  ond_destination_check_use(run->sync, run->destination);
   run->key_types = ond_state_key_types(run->sync->sync_id, run->sync->n_keys);
   run->pass = run->request->keys != NULL ? OND_PASS_KEYS : ond_cursor_pass(run->sync);
   run->settled = ond_cursor_settled(run->sync);
@@ -250,17 +253,14 @@ static void begin_owner_transaction(Run *run) {
   PushActiveSnapshot(snapshot);
 }
 
-/* The model's functions can neither end the time-out nor see it. */
-static void arm_timeout(const Run *run) {
+/* When the model has to end, by ond_clock_us(); 0: it need not. Its functions can neither change that nor see it. */
+static int64 model_deadline(const Run *run) {
   int64 ms = run->sync->options.statement_timeout_ms > 0 ? run->sync->options.statement_timeout_ms : StatementTimeout;
+  int64 deadline = ms > 0 ? ond_clock_us() + ms * 1000 : 0;
 
-  if (run->deadline_us > 0) {
-    int64 left = Max((run->deadline_us - ond_clock_us()) / 1000, 1);
-
-    ms = ms > 0 ? Min(ms, left) : left;
-  }
-  if (ms > 0)
-    enable_timeout_after(STATEMENT_TIMEOUT, (int)ms);
+  if (run->deadline_us > 0)
+    deadline = deadline > 0 ? Min(deadline, run->deadline_us) : run->deadline_us;
+  return deadline;
 }
 
 static void read_progress(int64 rows, void *arg) {
@@ -312,9 +312,9 @@ static void in_owner_transaction(Run *run, void (*work)(Run *)) {
   begin_owner_transaction(run);
   ond_owner_begin(&scope, run->sync->owner, run->sync->model_search_path, false);
   ond_execute_pin();
-  arm_timeout(run);
+  ond_watch_begin(model_deadline(run), run->host->stop_asked);
   work(run);
-  disable_timeout(STATEMENT_TIMEOUT, false);
+  ond_watch_end();
   ond_owner_end(&scope);
   PopActiveSnapshot();
   /* nothing was written, and nothing can have been deferred in a restricted operation; an abort would give up the run lock */
@@ -485,8 +485,15 @@ static bool is_fatal(int sqlstate) {
   return class == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION || class == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
 }
 
+/* Words of a model's code can have any length. */
+static char *cut(const char *words) {
+  int length = (int)strlen(words);
+
+  return length <= WORDS_BYTES_MAX ? pstrdup(words) : psprintf("%.*s ...", pg_mbcliplen(words, length, WORDS_BYTES_MAX), words);
+}
+
 static void ending_of_error(const Run *run, const ErrorData *error, Ending *e) {
-  char *detail = error->detail;
+  char *detail = error->detail == NULL ? NULL : cut(error->detail);
 
   if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && run->host->cancelled()) {
     e->status = "cancelled";
@@ -497,8 +504,8 @@ static void ending_of_error(const Run *run, const ErrorData *error, Ending *e) {
     return;
   }
   if (error->hint != NULL)
-    detail = detail == NULL ? psprintf("Hint: %s", error->hint) : psprintf("%s Hint: %s", detail, error->hint);
-  ending_error(e, unpack_sql_state(error->sqlerrcode), pstrdup(error->message), detail);
+    detail = detail == NULL ? psprintf("Hint: %s", cut(error->hint)) : psprintf("%s Hint: %s", detail, cut(error->hint));
+  ending_error(e, unpack_sql_state(error->sqlerrcode), cut(error->message), detail);
   e->fatal = is_fatal(error->sqlerrcode);
 }
 
@@ -681,10 +688,10 @@ int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
     ErrorData *error;
 
     MemoryContextSwitchTo(run->context);
+    ond_watch_end();
     error = CopyErrorData();
     FlushErrorState();
     AbortCurrentTransaction();
-    disable_timeout(STATEMENT_TIMEOUT, false);
     if (run->recorder != NULL)
       run->counters = *ond_recorder_counters(run->recorder);
     ending_of_error(run, error, &ending);

@@ -40,6 +40,8 @@ typedef struct OndRunHost {
   void (*progress)(const OndProgress *p);
   /* cancel_run or drop_sync asked this run to stop. */
   bool (*cancelled)(void);
+  /* Likewise, in a signal handler. */
+  bool (*stop_asked)(void);
   /* Budget of the destination (worker/shared.h): attach raises when there is no room. */
   void (*budget_attach)(int64 destination_id, const OndRateSpec *spec, int concurrency);
   int64 (*budget_take)(int group, int64 now_us);

@@ -27,6 +27,7 @@
 
 #include "catalog/settings.h"
 #include "compat.h"
+#include "engine/watch.h"
 #include "worker/state.h"
 
 #define RATE_SAMPLE_US 1000000
@@ -141,6 +142,7 @@ static const OndRunHost host = {
     .set_run = ond_slot_set_run,
     .progress = host_progress,
     .cancelled = host_cancelled,
+    .stop_asked = ond_slot_cancelled,
     .budget_attach = host_budget_attach,
     .budget_take = host_budget_take,
     .budget_done = host_budget_done,
@@ -152,7 +154,9 @@ static const OndRunHost host = {
 
 /* The last words of the process, for the slot. */
 static void hear_fatal(ErrorData *edata) {
-  if (edata->elevel == FATAL && edata->message != NULL)
+  if (edata->elevel == FATAL && ond_watch_lost_patience())
+    ond_slot_reason(ERRCODE_QUERY_CANCELED, "the model did not stop when it was told to, and was ended with its process");
+  else if (edata->elevel == FATAL && edata->message != NULL)
     ond_slot_reason(edata->sqlerrcode, edata->message);
   if (previous_log_hook != NULL)
     previous_log_hook(edata);

@@ -179,6 +179,8 @@ static void reap(OndAgenda *agenda) {
   if (!end_lost_runs(ended, n, left))
     agenda->blocked = true;
   for (int i = 0; i < n; i++) {
+    if (ended[i].waited)
+      continue; /* who waits for it is told, and leaves it to us or not */
     if (!left[i] && ended[i].ending == OND_ENDING_DIED)
       left[i] = !safely(record_death, &ended[i], psprintf(INT64_FORMAT, ended[i].sync_id));
     if (left[i])

@@ -240,7 +240,7 @@ void ond_slot_stop_all(Oid database) {
   for (int i = 0; i < ond_state->n_slots; i++) {
     OndSlot *s = &ond_state->slots[i];
 
-    if (live(s) && s->database == database)
+    if (live(s) && (!OidIsValid(database) || s->database == database))
       stop_slot(s, false);
   }
   LWLockRelease(ond_state->lock);
@@ -421,7 +421,7 @@ OndSlot *ond_slot_list(Oid database, bool want_live, OndSlotRef **refs, int *n) 
   LWLockAcquire(ond_state->lock, LW_SHARED);
   for (int i = 0; i < ond_state->n_slots; i++) {
     OndSlot *s = &ond_state->slots[i];
-    bool wanted = want_live ? live(s) : s->state == OND_SLOT_ENDED && !s->waited;
+    bool wanted = want_live ? live(s) : s->state == OND_SLOT_ENDED;
 
     if (!wanted || s->database != database)
       continue;

@@ -181,7 +181,7 @@ extern void ond_slot_ending(OndEnding ending);
 /* The reason of a death: the first one counts. */
 extern void ond_slot_reason(int sqlstate, const char *words);
 
-/* The scheduler's side. Copies (palloc) of the slots of a database that are live, or that ended and wait for it. */
+/* The scheduler's side. Copies (palloc) of the slots of a database that are live, or that ended and wait for it or (waited) for their starter. */
 extern OndSlot *ond_slot_list(Oid database, bool live, OndSlotRef **refs, int *n);
 extern void ond_slot_recorded(OndSlotRef ref);
 
