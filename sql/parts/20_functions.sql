@@ -99,6 +99,41 @@ CREATE FUNCTION ondatra.explain_row(name text, key jsonb) RETURNS jsonb
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_explain_row';
 COMMENT ON FUNCTION ondatra.explain_row(text, jsonb) IS 'Everything about one row: the model''s values and hash, state, doubt, failure, verdict, request.';
 
+CREATE TYPE ondatra.response AS (status integer, headers jsonb, body jsonb, body_text text);
+COMMENT ON TYPE ondatra.response IS 'What ondatra.request() returns: headers with names in lower case, the body as jsonb where it is JSON, and as text.';
+
+CREATE FUNCTION ondatra.request(destination text, method text, path text, body jsonb DEFAULT NULL, headers jsonb DEFAULT '{}') RETURNS ondatra.response
+  LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'ond_sql_request';
+COMMENT ON FUNCTION ondatra.request(text, text, text, jsonb, jsonb) IS
+  'One call with a destination''s credentials, limits and retries. Holds this transaction while the API takes its time; any status is a result, no answer is an error.';
+
+CREATE FUNCTION ondatra.fetch(destination text, object text, args jsonb DEFAULT '{}') RETURNS SETOF jsonb
+  ROWS 1000 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'ond_sql_fetch';
+COMMENT ON FUNCTION ondatra.fetch(text, text, jsonb) IS
+  'The records of an object''s list, page by page: an API in FROM. Holds this transaction while the API takes its time.';
+
+-- fetch('crm', 'contacts', '{"since": 1}'): literals without a type fit this one best; without it the call would be ambiguous.
+CREATE FUNCTION ondatra.fetch(destination text, object text, args text) RETURNS SETOF jsonb
+  ROWS 1000 LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT * FROM ondatra.fetch(destination, object, args::pg_catalog.jsonb)
+$$;
+COMMENT ON FUNCTION ondatra.fetch(text, text, text) IS 'The same with args as a text, so that a call with three literals finds its function.';
+
+CREATE FUNCTION ondatra.fetch_parts(destination text, object text, args jsonb, fields text[]) RETURNS TABLE (record jsonb, parts jsonb)
+  ROWS 1000 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'ond_sql_fetch';
+COMMENT ON FUNCTION ondatra.fetch_parts(text, text, jsonb, text[]) IS 'The same with the fields wanted, and what the list calls the fields of a record beside it: behind fetch() with a row type.';
+
+CREATE FUNCTION ondatra.fetch(base anyelement, destination text, object text, args jsonb DEFAULT '{}') RETURNS SETOF anyelement
+  ROWS 1000 LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_catalog.jsonb_populate_record(base, COALESCE(f.parts, '{}') OPERATOR(pg_catalog.||) f.record)
+  FROM ondatra.fetch_parts(destination, object, args,
+         ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.typrelid OPERATOR(pg_catalog.=) a.attrelid
+               WHERE t.oid OPERATOR(pg_catalog.=) pg_catalog.pg_typeof(base)::pg_catalog.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+               ORDER BY a.attnum)) f
+$$;
+COMMENT ON FUNCTION ondatra.fetch(anyelement, text, text, jsonb) IS
+  'The same as rows of base''s type, after jsonb_populate_record: fetch(NULL::crm.contact, ''crm'', ''contacts''). Its columns are the {{fields}} that are asked for.';
+
 CREATE FUNCTION ondatra.retry_failed(name text, keys jsonb DEFAULT NULL) RETURNS bigint
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_retry_failed';
 COMMENT ON FUNCTION ondatra.retry_failed(text, jsonb) IS 'The next run sends failed rows again, all or those of keys. Returns how many.';

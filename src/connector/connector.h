@@ -254,6 +254,12 @@ extern bool ond_paging_read(OndPaging *p, const OndHttpResponse *response, bool 
 /* The request of test_destination: "check", or GET of the base URL. */
 extern bool ond_connector_render_check(const OndConnector *c, OndHttpRequest *out, OndError *err);
 
+/*
+ * A request of a caller's own: path (with its query) is joined with the base URL; headers: a JSON object of texts; body: JSON, or with a Content-Type that is not JSON the text of
+ * a JSON string. Absent: none. False and err, and out is empty.
+ */
+extern bool ond_connector_render_free(OndConnector *c, const char *method, const char *path, OndBytes headers, OndBytes body, OndHttpRequest *out, OndError *err);
+
 /* One row's fate as the answer tells it. Strings live in the arena given. */
 typedef struct OndRowResult {
   OndOutcome outcome;         /* ACCEPTED, REJECTED, THROTTLED (retryable no) or UNKNOWN (not mentioned, unreadable) */

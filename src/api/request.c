@@ -1,0 +1,162 @@
+/*
+ * request.c - request(): one call to a destination's API, for flows that no connector describes.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+
+#include "api/api.h"
+#include "api/caller.h"
+
+#define HEADERS_MAX 1000
+#define COLUMNS 4 /* status, headers, body, body_text */
+
+typedef struct Header {
+  char *name;                 /* lower case */
+  List *values;
+} Header;
+
+static void add_header(Header *all, int *n, char *name, char *value) {
+  for (int i = 0; i < *n; i++) {
+    if (strcmp(all[i].name, name) == 0) {
+      all[i].values = lappend(all[i].values, value);
+      return;
+    }
+  }
+  all[*n].name = name;
+  all[(*n)++].values = list_make1(value);
+}
+
+static int parse_lines(const char *p, Header *all) {
+  int n = 0;
+
+  while (*p != '\0' && n < HEADERS_MAX) {
+    size_t line = strcspn(p, "\r\n");
+    const char *colon = memchr(p, ':', line);
+
+    if (colon != NULL) {
+      char *name = pnstrdup(p, colon - p);
+      const char *value = colon + 1;
+
+      while (value < p + line && (*value == ' ' || *value == '\t'))
+        value++;
+      for (char *c = name; *c != '\0'; c++)
+        *c = pg_ascii_tolower((unsigned char)*c);
+      add_header(all, &n, name, pnstrdup(value, p + line - value));
+    }
+    p += line;
+    p += strspn(p, "\r\n");
+  }
+  return n;
+}
+
+/* {"name": "value"}, names in lower case; several of one name: a list. */
+static char *headers_json(const OndHttpResponse *r) {
+  Header *all = palloc0(sizeof(Header) * HEADERS_MAX);
+  int n = parse_lines(r->headers.data == NULL ? "" : r->headers.data, all);
+  StringInfoData s;
+
+  initStringInfo(&s);
+  appendStringInfoChar(&s, '{');
+  for (int i = 0; i < n; i++) {
+    bool many = list_length(all[i].values) > 1;
+    ListCell *cell;
+
+    appendStringInfoString(&s, i > 0 ? ", " : "");
+    escape_json(&s, all[i].name);
+    appendStringInfoString(&s, many ? ": [" : ": ");
+    foreach (cell, all[i].values) {
+      appendStringInfoString(&s, foreach_current_index(cell) > 0 ? ", " : "");
+      escape_json(&s, lfirst(cell));
+    }
+    appendStringInfoString(&s, many ? "]" : "");
+  }
+  appendStringInfoChar(&s, '}');
+  return s.data;
+}
+
+static bool is_safe(const char *method) {
+  return pg_strcasecmp(method, "GET") == 0 || pg_strcasecmp(method, "HEAD") == 0 || pg_strcasecmp(method, "OPTIONS") == 0;
+}
+
+/* The body as jsonb; NULL where it is no JSON that the server takes. */
+static bool body_jsonb(const char *text, Datum *out) {
+  MemoryContext saved = CurrentMemoryContext;
+  volatile bool ok = true;
+
+  PG_TRY();
+  { *out = DirectFunctionCall1(jsonb_in, CStringGetDatum(text)); }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(saved);
+    if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+      PG_RE_THROW();
+    FlushErrorState();
+    ok = false;
+  }
+  PG_END_TRY();
+  return ok;
+}
+
+static Datum result(FunctionCallInfo fcinfo, const OndCaller *c) {
+  const OndHttpResponse *r = c->response;
+  TupleDesc desc;
+  Datum values[COLUMNS];
+  bool nulls[COLUMNS] = {false};
+  char *text;
+
+  if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != COLUMNS)
+    elog(ERROR, "request is declared with another result");
+  text = ond_caller_text(c, r->body.data, r->body.len);
+  values[0] = Int32GetDatum(r->status);
+  values[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(ond_caller_text(c, headers_json(r), strlen(headers_json(r)))));
+  nulls[2] = text[0] == '\0' || !body_jsonb(text, &values[2]);
+  values[3] = CStringGetTextDatum(text);
+  return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+static OndBytes json_argument(FunctionCallInfo fcinfo, int n) {
+  char *text = ond_arg_json(fcinfo, n);
+
+  if (text != NULL)
+    text = ond_to_utf8(text);
+  return text == NULL ? OND_BYTES_NONE : (OndBytes){text, strlen(text)};
+}
+
+/* request(destination, method, path, body, headers) */
+PG_FUNCTION_INFO_V1(ond_sql_request);
+Datum ond_sql_request(PG_FUNCTION_ARGS) {
+  char *name = ond_arg_name(fcinfo, 0, "destination");
+  char *method = ond_arg_required(fcinfo, 1, "method");
+  char *path = ond_to_utf8(ond_arg_required(fcinfo, 2, "path"));
+  OndCaller *c = palloc0(sizeof(OndCaller));
+  Datum row = (Datum)0;
+  OndDestination *d;
+  OndError err = {0};
+  OndCall call;
+
+  ond_call_begin(&call);
+  d = ond_destination_get(name, call.user);
+  PG_TRY();
+  {
+    ond_caller_open(c, d, NULL, true);
+    ond_call_end(&call);
+    if (!ond_connector_render_free(c->connector, method, path, json_argument(fcinfo, 4), json_argument(fcinfo, 3), &c->request, &err))
+      ond_raise(&err);
+    (void)ond_caller_exchange(c, 0, NULL, is_safe(method), false);
+    if (c->response->transfer != OND_TRANSFER_OK)
+      ond_caller_fail(c, "the answer");
+    row = result(fcinfo, c);
+  }
+  PG_FINALLY();
+  { ond_caller_close(c); }
+  PG_END_TRY();
+  PG_RETURN_DATUM(row);
+}
