@@ -26,7 +26,7 @@ CREATE TABLE ondatra.all_connectors (
 );
 COMMENT ON TABLE ondatra.all_connectors IS 'Connectors: descriptions of APIs. People see the view ondatra.connectors.';
 
-CREATE SEQUENCE ondatra.destination_ids;
+CREATE SEQUENCE ondatra.destination_ids MAXVALUE 2147483647;   -- 32 bits: part of a lock tag
 COMMENT ON SEQUENCE ondatra.destination_ids IS 'Numbers of destinations.';
 CREATE TABLE ondatra.all_destinations (
   destination_id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('ondatra.destination_ids'),
@@ -41,6 +41,18 @@ CREATE TABLE ondatra.all_destinations (
   updated_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE ondatra.all_destinations IS 'Destinations: an account at an API. People see the view ondatra.destinations.';
+
+CREATE TABLE ondatra.all_tokens (
+  destination_id bigint PRIMARY KEY,
+  version       bigint NOT NULL DEFAULT 0,   -- counts the tokens that came
+  token         bytea,                       -- encrypted like a secret: the endpoint's last good answer and what it was asked for with; NULL: none came yet
+  previous      bytea,                       -- likewise: the refresh token before the one in `token`, until that one has worked
+  obtained_at   timestamptz,                 -- when `token` was asked for
+  expires_at    timestamptz,                 -- NULL: not told
+  intent_no     bigint NOT NULL DEFAULT 0,   -- counts requests to the endpoint; an answer is stored under its own only
+  intent_at     timestamptz                  -- a request may be on its way, or its answer was lost: the endpoint may have replaced the refresh token
+);
+COMMENT ON TABLE ondatra.all_tokens IS 'Access tokens of destinations that fetch theirs (OAuth 2.0, JWT bearer), encrypted with the key file. Written by the one process that holds the token lock of the destination; shown to nobody.';
 
 CREATE SEQUENCE ondatra.sync_ids MAXVALUE 2147483647;   -- 32 bits: part of a lock tag
 COMMENT ON SEQUENCE ondatra.sync_ids IS 'Numbers of syncs; they also name the state tables.';

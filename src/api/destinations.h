@@ -11,4 +11,10 @@
 /* malloc memory: free with ond_auth_free(). */
 extern OndAuth *ond_destination_auth(const OndDestination *d);
 
+/*
+ * Puts an access token with a version above this one into resolved credentials, fetched where none is stored; its version. 0: they are of a kind without
+ * tokens. Never fetched in this transaction (worker/token.h). Errors say what the token endpoint says.
+ */
+extern int64 ond_backend_token(const OndDestination *d, OndAuth *auth, int64 above_version);
+
 #endif

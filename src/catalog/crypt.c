@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
@@ -84,6 +85,16 @@ static void get_key(uint8 key[OND_KEY_BYTES], bool may_make_key) {
     }
     ond_raise(&err);
   }
+}
+
+bool ond_crypt_none_yet(void) {
+  MemoryContext caller = CurrentMemoryContext;
+  bool none = ond_spi(SPI_OK_SELECT,
+                      "SELECT FROM ondatra.all_secrets UNION ALL SELECT FROM ondatra.all_tokens WHERE token IS NOT NULL LIMIT 1", 0, NULL, NULL,
+                      NULL) == 0;
+
+  MemoryContextSwitchTo(caller);
+  return none;
 }
 
 bytea *ond_crypt_seal(Oid owner, const char *name, const char *value, size_t n, bool may_make_key) {

@@ -12,6 +12,8 @@
 #include "postgres.h"
 #include "core/error.h"
 
+/* Nothing is encrypted yet: a key that is missing may be made. Inside "ours". */
+extern bool ond_crypt_none_yet(void);
 /* Raises when the key file cannot be used; makes it when there is none and may_make_key. */
 extern bytea *ond_crypt_seal(Oid owner, const char *name, const char *value, size_t n, bool may_make_key);
 /* The value, palloc'd and NUL-terminated, *n bytes: the caller wipes it. NULL and err when it cannot be read. */

@@ -15,6 +15,7 @@
 #include "catalog/edit.h"
 #include "catalog/rows.h"
 #include "catalog/session.h"
+#include "catalog/tokens.h"
 #include "catalog/sync.h"
 
 #define DESTINATION_SELECT                                                                                                                 \
@@ -129,6 +130,7 @@ void ond_destination_delete(int64 destination_id) {
   Datum values[] = {Int64GetDatum(destination_id)};
   MemoryContext caller = CurrentMemoryContext;
 
+  ond_token_forget(destination_id);
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
   MemoryContextSwitchTo(caller);
 }

@@ -51,7 +51,7 @@ void ond_secret_set(Oid owner, const char *name, const char *value, size_t n) {
   Oid types[] = {OIDOID, TEXTOID, BYTEAOID};
   MemoryContext caller = CurrentMemoryContext;
   Datum values[3];
-  bool none_yet = ond_spi(SPI_OK_SELECT, "SELECT FROM ondatra.all_secrets LIMIT 1", 0, NULL, NULL, NULL) == 0;
+  bool none_yet = ond_crypt_none_yet();
 
   MemoryContextSwitchTo(caller);
   values[0] = ObjectIdGetDatum(owner);

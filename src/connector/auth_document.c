@@ -16,7 +16,8 @@
 #define PEM_BYTES_MAX  65536
 
 /* In the order of OndAuthType. */
-static const char *const TYPES[] = {"none", "bearer", "basic", "header", "query", "digest", "aws_sigv4", "hmac", NULL};
+static const char *const TYPES[] = {"none", "bearer", "basic", "header", "query", "digest", "aws_sigv4", "hmac", "oauth2_client_credentials",
+                                    "oauth2_refresh_token", "jwt_bearer", NULL};
 
 const char *ond_auth_type_name(OndAuthType type) {
   return TYPES[type];

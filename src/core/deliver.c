@@ -637,9 +637,9 @@ static bool start(Delivery *d, OndRequest *r) {
 static bool get_permit(Delivery *d, const OndRequest *r, int64_t now) {
   int64_t wait = d->io->permit(d->io->arg, r);
 
-  if (wait > 0) {
-    if (wait > d->policy->permit_wait_max_us)
-      d->stop = OND_STOP_RATE;
+  if (wait != 0) {
+    if (wait < 0 || wait > d->policy->permit_wait_max_us)
+      d->stop = wait < 0 ? (OndStop)-wait : OND_STOP_RATE;
     d->permit_at = now + wait;
     if (!d->starved) {
       d->starved = true;

@@ -97,7 +97,7 @@ typedef struct OndDeliveryIo {
   OndRequest *(*take)(void *arg, OndReply *reply);                    /* a request whose answer is there, or NULL */
   void (*poll)(void *arg, int64_t wait_us);
   void (*abandon)(void *arg);                                         /* what is in flight ends now; answers come by take() */
-  int64_t (*permit)(void *arg, const OndRequest *request);            /* 0: go (counted), else microseconds to wait */
+  int64_t (*permit)(void *arg, const OndRequest *request);            /* 0: go (counted); > 0: microseconds to wait; < 0: -OndStop, nothing more may start */
   void (*permit_done)(void *arg);
   void (*pause)(void *arg, int64_t until_us);                         /* the whole destination, monotonic */
   OndStop (*stop)(void *arg);                                         /* cancelled, out of time: asked often */

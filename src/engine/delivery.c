@@ -28,18 +28,21 @@
 #include "catalog/session.h"
 #include "engine/delivery.h"
 #include "engine/state_table.h"
+#include "engine/tokens.h"
 #include "engine/way.h"
 
 #define IN_DOUBT_EXTRA_US 30000000
 #define PAUSE_MAX_US (INT64CONST(600) * 1000000)
 #define PAYLOAD_FRAME_BYTES 64
 #define AGAINS_MAX 2
+#define TOKEN_POLL_US 10000
 
 typedef struct Context {
   const OndDeliveryInput *input;
   OndDeliveryResult *result;
   MemoryContext rows;         /* rows between next() and their commit */
   OndHttp *http;
+  OndKeeper *keeper;          /* NULL: the credentials are no token */
   const OndConnectorLimits *limits;
   OndArena *arena;            /* of reading one answer */
   OndRateWindow own_windows[OND_RATE_WINDOWS_MAX];
@@ -52,6 +55,7 @@ typedef struct Context {
 typedef struct Wire {
   OndHttpRequest http;
   OndRequest *request;
+  int64 token_version;        /* 0: no token */
 } Wire;
 
 /* --- policy ----------------------------------------------------------------------------------------------- */
@@ -230,6 +234,7 @@ static OndStart io_start(void *arg, OndRequest *request, int *bad) {
   wire->http.tag = wire;
   if (!ond_auth_apply(c->input->auth, &wire->http, &err) || !ond_http_start(c->http, &wire->http, &err))
     return refuse(c, request, wire, -1, bad, &err, OND_START_FAILED);
+  wire->token_version = c->keeper == NULL ? 0 : ond_keeper_version(c->keeper);
   request->wire = wire;
   c->input->progress->requests++;
   return OND_START_OK;
@@ -321,6 +326,8 @@ static bool may_answer(Context *c, const OndRequest *request, const Wire *wire, 
 
   if (response->status != 401 || request->agains >= AGAINS_MAX)
     return false;
+  if (c->keeper != NULL)
+    return ond_keeper_refused(c->keeper, wire->token_version);
   return ond_auth_challenged(c->input->auth, &wire->http, response, &err);
 }
 
@@ -347,6 +354,8 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
   reply->http_status = response->status;
   reply->may_bisect = ond_classify_bisect(response->status, &info->statuses);
   retry_after = ond_http_response_header(response, "Retry-After");
+  if (c->keeper != NULL && reply->answer == OND_ANSWER_READ)
+    ond_keeper_accepted(c->keeper, wire->token_version);
   if (reply->answer == OND_ANSWER_AUTH && may_answer(c, request, wire, response))
     reply->answer = OND_ANSWER_AGAIN;
   reply->retry_after_us = retry_after.p == NULL ? -1 : ond_retry_after_us(retry_after.p, retry_after.n, (int64)time(NULL));
@@ -387,6 +396,11 @@ static void io_poll(void *arg, int64_t wait_us) {
   progress->in_flight = c->result->stats.in_flight;
   c->input->host->progress(progress);
   CHECK_FOR_INTERRUPTS();
+  if (c->keeper != NULL) {
+    ond_keeper_work(c->keeper, 0);
+    if (ond_keeper_is_busy(c->keeper))
+      wait_us = Min(wait_us, TOKEN_POLL_US);
+  }
   ond_http_poll(c->http, (int)((wait_us + 999) / 1000));
   CHECK_FOR_INTERRUPTS();
 }
@@ -403,12 +417,26 @@ static int64 own_wait(Context *c, int64 now) {
   return wait;
 }
 
+/* 0: there is a token, or none is needed; > 0: not yet; < 0: there will be none. */
+static int64 token_wait(Context *c) {
+  if (c->keeper == NULL || ond_keeper_state(c->keeper) == OND_TOKEN_READY)
+    return 0;
+  if (ond_keeper_state(c->keeper) == OND_TOKEN_WAIT)
+    return TOKEN_POLL_US;
+  c->result->token_error = *ond_keeper_error(c->keeper);
+  c->input->host->budget_error(c->result->token_error.message);
+  return strncmp(c->result->token_error.sqlstate, "28", 2) == 0 ? -(int64)OND_STOP_AUTH : -(int64)OND_STOP_BREAKER;
+}
+
 static int64_t io_permit(void *arg, const OndRequest *request) {
   Context *c = arg;
   int64 now = ond_clock_us();
+  int64 token = token_wait(c);
   int64 wait = own_wait(c, now);
   const OndOperation *operation = ond_connector_route(c->input->spec->connector, request->route);
 
+  if (token != 0)
+    return token;
   if (wait == 0)
     wait = c->input->host->budget_take(ond_operation_info(operation)->rate_group, now);
   if (wait == 0) {
@@ -464,6 +492,8 @@ static void release_fd(void *arg) {
 static void release(void *arg) {
   Context *c = arg;
 
+  ond_keeper_release(c->keeper);
+  c->keeper = NULL;
   ond_http_destroy(c->http);
   c->http = NULL;
   ond_arena_destroy(c->arena);
@@ -516,9 +546,12 @@ void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) 
     ond_rate_window_init(&c->own_windows[c->n_own_windows++], own->limits[i]);
   ond_delivery_policy(input->spec, &policy);
   open_transport(c, policy.concurrency);
+  c->keeper = ond_keeper_create(input->destination, input->spec->connector, input->auth, &input->addresses);
   ond_store_rewind(input->store, false);
   HOLD_CANCEL_INTERRUPTS();
   result->stop = ond_deliver(&io, &policy, &result->stats);
+  ond_keeper_destroy(c->keeper, result->stop != OND_STOP_CANCELLED && result->stop != OND_STOP_TIMEOUT);
+  c->keeper = NULL;
   QueryCancelPending = false;
   RESUME_CANCEL_INTERRUPTS();
   release(c);

@@ -16,6 +16,7 @@ typedef struct OndDeliveryInput {
   const OndRunHost *host;
   OndStore *store;
   OndRecorder *recorder;
+  const OndDestination *destination;
   OndAuth *auth;              /* resolved */
   OndAddressPolicy addresses;
   int64 run_id;
@@ -30,6 +31,7 @@ typedef struct OndDeliveryResult {
   OndDeliveryStats stats;
   int last_status;            /* of the last failure, for the run's words */
   char last_error[512];
+  OndError token_error;       /* message empty: none; why there is no access token, when stop is AUTH or BREAKER */
   ErrorData *commit_error;    /* when stop is COMMIT */
 } OndDeliveryResult;
 

@@ -425,6 +425,7 @@ static void deliver(Run *run) {
   input.host = run->host;
   input.store = run->store;
   input.recorder = run->recorder;
+  input.destination = run->destination;
   input.auth = run->auth;
   input.addresses = run->addresses;
   input.run_id = run->run_id;
@@ -520,7 +521,22 @@ static void ending_of_counters(const Run *run, Ending *e) {
     e->status = failed + c->invalid + c->pending + c->deletes_pending > 0 ? "partial" : "succeeded";
 }
 
+/* There is no access token: the endpoint's words, or why it has none. */
+static void ending_of_token(const Run *run, Ending *e) {
+  const OndError *err = &run->delivery.token_error;
+  char *detail = err->detail[0] != '\0' ? pstrdup(err->detail) : NULL;
+
+  if (err->hint[0] != '\0')
+    detail = psprintf("%s%sHint: %s", detail == NULL ? "" : detail, detail == NULL ? "" : " ", err->hint);
+  ending_error(e, err->sqlstate, psprintf("%s; the rest is pending", err->message), detail);
+  e->fatal = strncmp(err->sqlstate, "28", 2) == 0;
+}
+
 static void ending_of_delivery(const Run *run, Ending *e) {
+  if (run->delivery.token_error.message[0] != '\0') {
+    ending_of_token(run, e);
+    return;
+  }
   switch (run->delivery.stop) {
     case OND_STOP_NONE: ending_of_counters(run, e); return;
     case OND_STOP_RATE:

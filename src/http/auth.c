@@ -86,7 +86,7 @@ bool ond_auth_wants_token(const OndAuth *a) {
 }
 
 /* What was a token stays out of sight: answers to requests that carried it are still to come. */
-static void keep_for_scrubbing(OndAuth *a, const char *token) {
+void ond_auth_hide(OndAuth *a, const char *token) {
   size_t old_n = a->scrub_also ? strlen(a->scrub_also) : 0, n = strlen(token);
   char *all;
 
@@ -108,7 +108,7 @@ void ond_auth_set_token(OndAuth *a, const char *access_token) {
     return;
   }
   if (a->access_token) {
-    keep_for_scrubbing(a, a->access_token);
+    ond_auth_hide(a, a->access_token);
   }
   ond_free_wiped(a->access_token);
   a->access_token = ond_strdup(access_token);
@@ -215,6 +215,12 @@ const char *ond_auth_need(const OndAuth *a, OndCredentialUse use, const char *na
     return NULL;
   }
   return check_credential(c, may_be_empty, err) ? ond_credential_value(c) : NULL;
+}
+
+const char *ond_auth_given(const OndAuth *a, const char *name) {
+  const OndCredential *c = ond_auth_find(a, OND_USE_TOKEN, name);
+
+  return c ? ond_credential_value(c) : NULL;
 }
 
 const char *ond_auth_named_value(const OndAuth *a, const char *name, size_t name_n) {

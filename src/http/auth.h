@@ -132,6 +132,10 @@ extern void ond_auth_free(OndAuth *a);    /* wipes values; contents and a; NULL 
 extern bool ond_auth_wants_token(const OndAuth *a);
 /* The token for the next requests (copied); older ones are still scrubbed. */
 extern void ond_auth_set_token(OndAuth *a, const char *access_token);
+/* Text that ond_auth_scrub() looks for too. */
+extern void ond_auth_hide(OndAuth *a, const char *text);
+/* The value of a token credential ("refresh_token"); NULL: none, or not resolved. */
+extern const char *ond_auth_given(const OndAuth *a, const char *name);
 /* Lets the request credentials go to this URL's origin too. False and err: it is no URL. */
 extern bool ond_auth_trust(OndAuth *a, const char *url, OndError *err);
 /* Gives every credential the mark as its value, for previews: nothing needs to be resolved. */

@@ -1,6 +1,7 @@
 /*
  * test_connector_auth.c - the auth document: references only.
  */
+#include <stdio.h>
 #include <string.h>
 #include "connector/connector.h"
 #include "unit.h"
@@ -166,4 +167,64 @@ TEST(auth_tls_and_values_go_with_every_type) {
   fails("{\"type\": \"none\", \"values\": {}}", "/values", "1 to 20", NULL);
   fails("{\"type\": \"none\", \"values\": {\"a b\": {\"secret\": \"x\"}}}", "/values/a b", "cannot be the name", NULL);
   fails("{\"type\": \"none\", \"values\": {\"a\": \"x\"}}", "/values/a", "must be a reference", "set_secret");
+}
+
+#define CLIENT "\"token_url\": \"https://issuer.test:8443/token\", \"client_id\": \"me\""
+
+TEST(auth_token_kinds_parse) {
+  OndError err;
+  OndAuth *auth = parse("{\"type\": \"oauth2_client_credentials\", " CLIENT ", \"client_secret\": {\"secret\": \"s\"}, \"scope\": [\"a\", \"b\"], \"audience\": \"x\", "
+                        "\"parameters\": {\"resource\": \"r\", \"pin\": {\"secret\": \"p\"}}}", &err);
+
+  REQUIRE(auth && auth->token);
+  CHECK(auth->token->client_auth == OND_CLIENT_BASIC && auth->n == 4);
+  CHECK_STR(auth->token->host, "issuer.test");
+  CHECK_STR(auth->token->scope, "a b");
+  CHECK(auth->items[2].use == OND_USE_TOKEN_PARAMETER && auth->items[2].source == OND_CREDENTIAL_LITERAL);
+  CHECK(ond_auth_wants_token(auth));
+  ond_auth_free(auth);
+
+  auth = parse("{\"type\": \"oauth2_refresh_token\", " CLIENT ", \"refresh_token\": {\"secret\": \"r\"}}", &err);
+  REQUIRE(auth && auth->token);
+  CHECK(auth->token->client_auth == OND_CLIENT_NONE);
+  ond_auth_free(auth);
+
+  auth = parse("{\"type\": \"oauth2_client_credentials\", " CLIENT ", \"client_key\": {\"secret\": \"k\"}}", &err);
+  REQUIRE(auth && auth->token);
+  CHECK(auth->token->client_auth == OND_CLIENT_PRIVATE_KEY_JWT);
+  ond_auth_free(auth);
+
+  auth = parse("{\"type\": \"jwt_bearer\", \"token_url\": \"https://issuer.test/token\", \"issuer\": \"robot\", \"key\": {\"secret\": \"k\"}, \"claims\": {\"a\": 1, \"b\": [\"c\"]}}", &err);
+  REQUIRE(auth && auth->token);
+  CHECK_STR(auth->token->claims, ",\"a\":1,\"b\":[\"c\"]");
+  CHECK_INT(auth->token->lifetime_s, 300);
+  ond_auth_free(auth);
+}
+
+TEST(auth_token_kinds_are_checked) {
+  static const char CC[] = "{\"type\": \"oauth2_client_credentials\", ";
+  char text[512];
+
+#define FAILS(members, pointer, message, hint)                                                                                             \
+  do {                                                                                                                                     \
+    snprintf(text, sizeof(text), "%s%s}", CC, members);                                                                                    \
+    fails(text, pointer, message, hint);                                                                                                   \
+  } while (0)
+  FAILS("\"client_id\": \"me\"", "", "\"token_url\" is missing", NULL);
+  FAILS("\"token_url\": \"ftp://x\", \"client_id\": \"me\"", "/token_url", "does not start with https", NULL);
+  FAILS("\"token_url\": \"https://a:b@x\", \"client_id\": \"me\"", "/token_url", "user name or password", NULL);
+  FAILS("\"token_url\": \"https://x\"", "", "\"client_id\" is missing", NULL);
+  FAILS(CLIENT ", \"client_secret\": \"s\"", "/client_secret", "must be a reference", "set_secret");
+  FAILS(CLIENT ", \"client_auth\": \"basic\"", "/client_auth", "needs \"client_secret\"", "secret");
+  FAILS(CLIENT ", \"client_auth\": \"private_key_jwt\"", "/client_auth", "needs \"client_key\"", "secret");
+  FAILS(CLIENT ", \"client_auth\": \"none\", \"client_secret\": {\"secret\": \"s\"}", "", "does not use \"client_secret\"", NULL);
+  FAILS(CLIENT ", \"client_auth\": \"tls\"", "/client_auth", "cannot be \"tls\"", "none, basic, post, private_key_jwt");
+  FAILS(CLIENT ", \"refresh_token\": {\"secret\": \"r\"}", "/refresh_token", "unknown member", "scope");
+  FAILS(CLIENT ", \"scope\": []", "/scope", "1 to 100", NULL);
+  FAILS(CLIENT ", \"parameters\": {\"a\": 1}", "/parameters/a", "must be a reference", NULL);
+  fails("{\"type\": \"oauth2_refresh_token\", " CLIENT "}", "", "\"refresh_token\" is missing", "set_secret");
+  fails("{\"type\": \"jwt_bearer\", \"token_url\": \"https://x\", \"key\": {\"secret\": \"k\"}}", "", "\"issuer\" is missing", NULL);
+  fails("{\"type\": \"jwt_bearer\", \"token_url\": \"https://x\", \"issuer\": \"i\", \"key\": {\"secret\": \"k\"}, \"claims\": {\"iss\": 1}}", "/claims/iss", "is set from", NULL);
+  fails("{\"type\": \"jwt_bearer\", \"token_url\": \"https://x\", \"issuer\": \"i\", \"key\": {\"secret\": \"k\"}, \"lifetime_s\": 5}", "/lifetime_s", "", NULL);
+#undef FAILS
 }
