@@ -7,7 +7,8 @@
  * Invariants:
  *   - `accepted` is only ever set by OND_OUT_ACCEPTED with the very version that was sent.
  *   - a key in doubt never plans UNCHANGED.
- *   - a value other than the one in doubt is never sent before sent_at + in_doubt_wait.
+ *   - a value other than the one in doubt is never sent before sent_at + in_doubt_wait, nor one other than that of an unanswered try whose
+ *     change was accepted at another try.
  *   - a refused version is not sent before retry_at, unless a person asked (resend).
  *   - with on_unknown = hold, what is in doubt is marked refused for ever, however the run ended; only a person or another version takes
  *     the mark off.
@@ -51,7 +52,7 @@ const char *ond_outcome_class(OndOutcome o) {
 }
 
 bool ond_key_state_is_empty(const OndKeyState *s) {
-  return !s->has_accepted && !s->has_refused && s->doubt_op == OND_OP_NONE;
+  return !s->has_accepted && !s->has_refused && s->doubt_op == OND_OP_NONE && s->sent_at == 0;
 }
 
 /* --- plan ------------------------------------------------------------------------------------------------- */
@@ -99,7 +100,7 @@ static bool waits(const OndKeyState *s, OndHash version, const OndPlanPolicy *po
 }
 
 static bool may_still_arrive(const OndKeyState *s, const OndPlanPolicy *policy) {
-  return policy->now < s->sent_at + policy->in_doubt_wait_us;
+  return s->sent_at != 0 && policy->now < s->sent_at + policy->in_doubt_wait_us;
 }
 
 static bool only_new_rows(OndMode mode) {
@@ -129,24 +130,29 @@ static OndPlan plan_in_doubt(const OndKeyState *s, OndHash hash, const OndPlanPo
 }
 
 static OndPlan plan_row(const OndKeyState *s, OndHash hash, const OndPlanPolicy *policy) {
+  bool same = s->has_accepted && ond_hash_equal(s->accepted, hash);
+  OndPlan p;
+
   if (s->doubt_op != OND_OP_NONE)
     return plan_in_doubt(s, hash, policy);
   if (waits(s, hash, policy))
     return verdict(OND_V_HELD_BACK);
-  if (s->has_accepted && ond_hash_equal(s->accepted, hash) && !policy->resend && policy->mode != OND_MODE_REPLACE &&
-      !(s->has_refused && ond_hash_equal(s->refused, hash)))
+  if (same && !policy->resend && policy->mode != OND_MODE_REPLACE && !(s->has_refused && ond_hash_equal(s->refused, hash)))
     return settled(OND_V_UNCHANGED, s);
-  return plan_send(s, policy);
+  p = plan_send(s, policy);
+  if (p.verdict != OND_V_SKIPPED && !same && may_still_arrive(s, policy))
+    return verdict(OND_V_PENDING);
+  return p;
 }
 
 static OndPlan plan_delete(const OndKeyState *s, const OndPlanPolicy *policy) {
   if (!s->has_accepted && s->doubt_op == OND_OP_NONE)
-    return verdict(OND_V_FORGET); /* never got there */
+    return verdict(may_still_arrive(s, policy) ? OND_V_KEEP : OND_V_FORGET); /* never got there, or is deleted */
   if (waits(s, OND_HASH_DELETE, policy))
     return verdict(OND_V_DELETE_HELD);
   if (s->doubt_op == OND_OP_DELETE)
     return again(OND_V_DELETE);
-  if (s->doubt_op != OND_OP_NONE && may_still_arrive(s, policy))
+  if (may_still_arrive(s, policy))
     return verdict(OND_V_DELETE_PENDING);
   return verdict(OND_V_DELETE);
 }
@@ -156,11 +162,8 @@ static OndPlan plan_left(const OndKeyState *s, const OndPlanPolicy *policy) {
 
   if (policy->mode == OND_MODE_MIRROR)
     return plan_delete(s, policy);
-  if (policy->on_leave == OND_LEAVE_FORGET) {
-    if (s->doubt_op != OND_OP_NONE && may_still_arrive(s, policy))
-      return verdict(OND_V_KEEP);
-    return verdict(OND_V_FORGET);
-  }
+  if (policy->on_leave == OND_LEAVE_FORGET || (!s->has_accepted && !s->has_refused && s->doubt_op == OND_OP_NONE))
+    return verdict(may_still_arrive(s, policy) ? OND_V_KEEP : OND_V_FORGET);
   p = settled(OND_V_KEEP, s);
   if (p.settle && ond_key_state_is_empty(&p.after))
     return verdict(OND_V_FORGET);
@@ -217,16 +220,25 @@ static void clear_doubt(OndKeyState *s) {
   s->sent_at = 0;
 }
 
-static OndResolution resolve_accepted(OndOp op, OndHash hash, int64_t change_id) {
+/* The last try without an answer that may still arrive; 0: none. What is in `before` is about the same version: any other had to wait. */
+static int64_t on_its_way(const OndKeyState *before, const OndSending *sending, const OndResolvePolicy *policy) {
+  int64_t at = before != NULL && before->sent_at > sending->late_at ? before->sent_at : sending->late_at;
+
+  return at != 0 && policy->now < at + policy->in_doubt_wait_us ? at : 0;
+}
+
+static OndResolution resolve_accepted(OndOp op, OndHash hash, int64_t change_id, int64_t sent_at) {
   OndResolution r;
 
   memset(&r, 0, sizeof(r));
   r.closes_failure = true;
+  r.after.sent_at = sent_at;
   if (op != OND_OP_DELETE) {
     r.after.has_accepted = true;
     r.after.accepted = hash;
-    r.after.change_id = change_id;
   }
+  if (op != OND_OP_DELETE || sent_at != 0)
+    r.after.change_id = change_id;
   return r;
 }
 
@@ -241,28 +253,27 @@ static int64_t next_attempt(OndOutcome outcome, bool unknown, int attempts, cons
   return policy->now + ond_backoff_between_runs_us(attempts);
 }
 
-OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, OndHash hash, int64_t change_id, OndOutcome outcome, bool in_doubt,
-                                 int64_t sent_at, const OndResolvePolicy *policy) {
+OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, OndHash hash, int64_t change_id, OndOutcome outcome,
+                                 const OndSending *sending, const OndResolvePolicy *policy) {
   OndResolution r;
   bool same_change;
   bool unknown;
   bool definite = outcome == OND_OUT_REJECTED;
+  bool in_doubt = sending->in_doubt || outcome == OND_OUT_UNKNOWN;
 
   if (outcome == OND_OUT_ACCEPTED)
-    return resolve_accepted(op, hash, change_id);
+    return resolve_accepted(op, hash, change_id, on_its_way(before, sending, policy));
   memset(&r, 0, sizeof(r));
   if (before != NULL)
     r.after = *before;
   same_change = r.after.doubt_op == op && r.after.change_id == change_id;
-  if (outcome == OND_OUT_UNKNOWN)
-    in_doubt = true;
 
   if (definite && same_change)
     clear_doubt(&r.after);
   else if (in_doubt && !definite)
-    set_doubt(&r.after, op, hash, change_id, sent_at);
-  else if (same_change && sent_at > r.after.sent_at)
-    r.after.sent_at = sent_at;
+    set_doubt(&r.after, op, hash, change_id, sending->sent_at);
+  else if (same_change && sending->sent_at > r.after.sent_at)
+    r.after.sent_at = sending->sent_at;
   /* The id marks the change as resolved for the crash rule; a doubt about another change keeps its own. */
   if (r.after.doubt_op == OND_OP_NONE && outcome != OND_OUT_NOT_SENT)
     r.after.change_id = change_id;

@@ -21,6 +21,9 @@
  *
  * REFUSED and DOUBT stand beside ACCEPTED: they never erase what was accepted before.
  *
+ * What ends a doubt does not bring back a request that is still on its way: a try without an answer may arrive after another try of the same change was
+ * accepted. So `sent_at` stays with what was accepted (after a delete: alone) until in_doubt_wait is over, and until then no other version goes out.
+ *
  * A change while a run sends it (in memory, but for the send window)
  *
  *   planned -> window [window commit: from here on a crash means doubt] -> in flight
@@ -64,7 +67,8 @@ typedef struct OndKeyState {
   int32_t attempts;        /* when has_refused: failed runs of `refused` */
   OndOp doubt_op;          /* OND_OP_NONE: not in doubt */
   OndHash doubt_hash;
-  int64_t sent_at;         /* when in doubt: unix microseconds of the last sending */
+  int64_t sent_at;         /* when in doubt: unix microseconds of the last sending; else, when not 0: a try of the change that was accepted last got no
+                              answer at that time and may still arrive */
   int64_t change_id;       /* of the last change that was sent for the key; 0: none */
 } OndKeyState;
 
@@ -129,10 +133,19 @@ extern const char *ond_outcome_class(OndOutcome o); /* failed_rows.error_class; 
 
 typedef struct OndResolvePolicy {
   int64_t now;                 /* unix microseconds */
+  int64_t in_doubt_wait_us;
   bool hold_unknown;           /* on_unknown = hold */
   int max_attempts;            /* failed runs of one version before it waits for a person */
   bool interrupted;            /* the run was stopped while this was in flight: doubt, but no failed row (unless hold_unknown) */
 } OndResolvePolicy;
+
+/* How one change was sent in one run. */
+typedef struct OndSending {
+  bool in_doubt;               /* some try may have reached the destination without a definite answer after it (sticky over tries; a definite answer
+                                  clears it, a later "not sent" does not) */
+  int64_t sent_at;             /* unix microseconds of the last try, 0: never sent */
+  int64_t late_at;             /* of the last try that may still arrive, whatever came after it; 0: none */
+} OndSending;
 
 typedef struct OndResolution {
   OndKeyState after;           /* empty: remove the state row */
@@ -143,13 +156,9 @@ typedef struct OndResolution {
   bool closes_failure;         /* delete the key's failed row */
 } OndResolution;
 
-/*
- * `before` is the state row the plan saw (NULL: none). in_doubt: some try of this run may have reached the
- * destination without a definite answer after it (sticky over tries; a definite answer clears it, a later
- * "not sent" does not). sent_at: unix microseconds of the last sending in this run, 0: never sent.
- */
+/* `before` is the state row the plan saw (NULL: none). */
 extern OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, OndHash hash, int64_t change_id, OndOutcome outcome,
-                                        bool in_doubt, int64_t sent_at, const OndResolvePolicy *policy);
+                                        const OndSending *sending, const OndResolvePolicy *policy);
 
 /*
  * The crash rule. A window entry whose change_id the state row already carries was resolved (or is in doubt already: then only sent_at moves); a delete

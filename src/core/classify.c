@@ -69,6 +69,10 @@ bool ond_classify_bisect(int http_status, const OndStatusRules *rules) {
          (list_has(BISECT_STATUSES, http_status) || (rules && list_has(rules->refused, http_status)));
 }
 
+bool ond_classify_may_arrive(OndAnswer answer, int http_status) {
+  return answer == OND_ANSWER_IN_DOUBT && (http_status == 0 || http_status == 502 || http_status == 504);
+}
+
 bool ond_classify_retry(OndAnswer answer) {
   return answer == OND_ANSWER_THROTTLED || answer == OND_ANSWER_UNAVAILABLE || answer == OND_ANSWER_IN_DOUBT;
 }

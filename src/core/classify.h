@@ -36,6 +36,11 @@ typedef struct OndStatusRules {
 extern OndAnswer ond_classify(OndTransfer transfer, int http_status, const OndStatusRules *rules);
 /* True when a refusal of a batch may be about single rows (400, 413, 422, or a status in rules->refused): worth bisecting. */
 extern bool ond_classify_bisect(int http_status, const OndStatusRules *rules);
+/*
+ * The request may still take effect later: nobody answered (a time-out, a reset), or a gateway did for a server that may be at work (502, 504). A server
+ * that itself answered 5xx is done with the request, whatever it did with it. http_status: 0 for none.
+ */
+extern bool ond_classify_may_arrive(OndAnswer answer, int http_status);
 /* True when the same request is worth another try in this run. */
 extern bool ond_classify_retry(OndAnswer answer);
 

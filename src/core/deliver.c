@@ -233,7 +233,8 @@ static void note_health(Delivery *d, OndAnswer answer) {
 }
 
 /*
- * What an answer tells about all its rows. Doubt is sticky over the tries of a run; only a definite answer about the content ends it.
+ * What an answer tells about all its rows. Doubt is sticky over the tries of a run; only a definite answer about the content ends it. That a try
+ * may still arrive stays known (late_at), also after one that was accepted.
  */
 static void note_answer(OndRequest *r, const OndReply *reply) {
   if (reply->answer == OND_ANSWER_AGAIN)
@@ -243,6 +244,8 @@ static void note_answer(OndRequest *r, const OndReply *reply) {
     OndTask *task = r->tasks[i];
 
     task->http_status = reply->http_status;
+    if (ond_classify_may_arrive(reply->answer, reply->http_status))
+      task->late_at = task->sent_at;
     if (reply->answer == OND_ANSWER_IN_DOUBT)
       task->in_doubt = true;
     else if (reply->answer == OND_ANSWER_REFUSED)

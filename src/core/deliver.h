@@ -48,6 +48,7 @@ typedef struct OndTask {
   bool in_doubt;             /* some try may have arrived and nothing definite came after it */
   bool interrupted;          /* the run stopped while this was under way */
   int64_t sent_at;           /* unix microseconds of the last try; 0: never on the wire */
+  int64_t late_at;           /* of the last try that may still arrive (ond_classify_may_arrive), whatever came after it; 0: none */
   int http_status;           /* of the last answer */
   int window_no;             /* the send window that has it, from 1 */
   /* delivery's own */

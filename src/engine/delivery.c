@@ -15,6 +15,8 @@
 #include "miscadmin.h"
 #include "common/pg_prng.h"
 #include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/pmsignal.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -331,6 +333,25 @@ static bool may_answer(Context *c, const OndRequest *request, const Wire *wire, 
   return ond_auth_challenged(c->input->auth, &wire->http, response, &err);
 }
 
+/*
+ * The delete of a key in doubt, and there is no such record: an earlier try has deleted it, or the create in doubt never came. Without doubt it is a
+ * surprise that a person should see (a wrong path, somebody else's delete), unless the connector says that it is fine.
+ */
+static bool is_gone(const OndRequest *request, const OndReply *reply) {
+  const OndTask *task = request->tasks[0];
+  const OndChangeRow *row = task->row;
+
+  return reply->answer == OND_ANSWER_REFUSED && (reply->http_status == 404 || reply->http_status == 410) && request->n == 1 &&
+         request->route == OND_ROUTE_DELETE && request->step == 0 && (task->in_doubt || (row->has_before && row->before.doubt_op != OND_OP_NONE));
+}
+
+static void take_gone(Context *c, OndRequest *request, OndReply *reply) {
+  OndRowResult gone = {.outcome = OND_OUT_ACCEPTED};
+
+  reply->answer = OND_ANSWER_READ;
+  take_row(c, request->tasks[0], &gone);
+}
+
 static OndRequest *io_take(void *arg, OndReply *reply) {
   Context *c = arg;
   OndHttpResponse *response = ond_http_take(c->http);
@@ -362,6 +383,8 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
   heed_rate_headers(c, response);
   if (response->transfer == OND_TRANSFER_OK && follow_status(c, request, response))
     reply->answer = OND_ANSWER_READ;
+  else if (is_gone(request, reply))
+    take_gone(c, request, reply);
   else if (reply->answer == OND_ANSWER_READ)
     read_rows(c, request, operation, response);
   else if (reply->answer != OND_ANSWER_AGAIN)
@@ -395,6 +418,8 @@ static void io_poll(void *arg, int64_t wait_us) {
   Assert(!IsTransactionState());
   progress->in_flight = c->result->stats.in_flight;
   c->input->host->progress(progress);
+  if (!PostmasterIsAlive())
+    proc_exit(1); /* as every wait of the server's: nobody could start before we are gone */
   CHECK_FOR_INTERRUPTS();
   if (c->keeper != NULL) {
     ond_keeper_work(c->keeper, 0);

@@ -130,8 +130,8 @@ static void decode_state(const Receiver *r, Row *row) {
   if (!isnull) {
     s->doubt_op = (OndOp)DatumGetChar(d);
     (void)get_hash(row, c->doubt_hash, &s->doubt_hash);
-    s->sent_at = get_time(row, c->sent_at);
   }
+  s->sent_at = get_time(row, c->sent_at);
   d = get(row, c->change_id, &isnull);
   s->change_id = isnull ? 0 : DatumGetInt64(d);
 }

@@ -347,6 +347,8 @@ static void append_state(StringInfo s, const OndObservation *o) {
     appendStringInfo(s, "%d", state->attempts);
     member_time(s, "next_attempt_at", state->retry_at);
   }
+  if (state->doubt_op == OND_OP_NONE && state->sent_at != 0)
+    member_time(s, "unanswered_at", state->sent_at);
   member_text(s, "remote_id", o->remote_id.p == NULL ? NULL : pnstrdup(o->remote_id.p, o->remote_id.n));
   appendStringInfoChar(s, '}');
   member(s, "doubt");

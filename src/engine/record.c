@@ -35,6 +35,7 @@ struct OndRecorder {
   int n_keys;
   const char *const *key_types;
   bool hold_create, hold_update, hold_delete;
+  int64 in_doubt_wait_us;
   OndCounters counters;
   int *window_left;           /* by window number: changes that are not durable yet */
   int n_windows;
@@ -232,7 +233,7 @@ static void count(OndCounters *c, const OndChangeRow *row, bool failed) {
 /* --- acks ------------------------------------------------------------------------------------------------- */
 
 OndRecorder *ond_recorder_create(const OndSync *sync, int64 run_id, int n_keys, const char *const *key_types, bool hold_create, bool hold_update,
-                                 bool hold_delete) {
+                                 bool hold_delete, int64 in_doubt_wait_us) {
   OndRecorder *r = palloc0(sizeof(OndRecorder));
 
   r->context = CurrentMemoryContext;
@@ -244,6 +245,7 @@ OndRecorder *ond_recorder_create(const OndSync *sync, int64 run_id, int n_keys, 
   r->hold_create = hold_create;
   r->hold_update = hold_update;
   r->hold_delete = hold_delete;
+  r->in_doubt_wait_us = in_doubt_wait_us;
   return r;
 }
 
@@ -252,15 +254,16 @@ OndCounters *ond_recorder_counters(OndRecorder *r) {
 }
 
 static OndResolution resolve(const OndRecorder *r, const OndChangeRow *row) {
+  OndSending sending = {row->task.in_doubt, row->task.sent_at, row->task.late_at};
   OndResolvePolicy policy;
   OndOp op = row->task.op;
 
   policy.now = ond_to_unix_us(GetCurrentTimestamp());
+  policy.in_doubt_wait_us = r->in_doubt_wait_us;
   policy.hold_unknown = op == OND_OP_CREATE ? r->hold_create : op == OND_OP_UPDATE ? r->hold_update : r->hold_delete;
   policy.max_attempts = r->sync->options.max_attempts;
   policy.interrupted = row->task.interrupted;
-  return ond_change_resolve(row->has_before ? &row->before : NULL, op, row->hash, row->change_id, row->task.outcome, row->task.in_doubt,
-                            row->task.sent_at, &policy);
+  return ond_change_resolve(row->has_before ? &row->before : NULL, op, row->hash, row->change_id, row->task.outcome, &sending, &policy);
 }
 
 static bool same_state(const OndChangeRow *row, const OndKeyState *after) {

@@ -41,7 +41,7 @@ typedef struct OndRecorder OndRecorder;
 
 /* In the current memory context, for one run of a sync. hold_unknown: on_unknown = hold for the operation at hand is decided per row by `hold`. */
 extern OndRecorder *ond_recorder_create(const OndSync *sync, int64 run_id, int n_keys, const char *const *key_types, bool hold_create, bool hold_update,
-                                        bool hold_delete);
+                                        bool hold_delete, int64 in_doubt_wait_us);
 extern OndCounters *ond_recorder_counters(OndRecorder *r);
 /*
  * One chunk, in a transaction of its own: outcomes of `resolved` (and frees their rows), the new window, counters. When the whole cannot commit, each

@@ -419,7 +419,8 @@ static void deliver(Run *run) {
   phase(run, OND_PHASE_SENDING);
   run->host->budget_attach(run->destination->destination_id, &limits->rate, limits->concurrency);
   run->recorder = ond_recorder_create(run->sync, run->run_id, run->sync->n_keys, run->key_types, ond_delivery_holds(run->spec, OND_OP_CREATE),
-                                      ond_delivery_holds(run->spec, OND_OP_UPDATE), ond_delivery_holds(run->spec, OND_OP_DELETE));
+                                      ond_delivery_holds(run->spec, OND_OP_UPDATE), ond_delivery_holds(run->spec, OND_OP_DELETE),
+                                      ond_delivery_doubt_wait_us(run->spec));
   *ond_recorder_counters(run->recorder) = run->counters;
   input.spec = run->spec;
   input.host = run->host;

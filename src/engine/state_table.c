@@ -267,8 +267,9 @@ static void set_values(const OndStateWrite *w, TimestampTz now, Datum *values, b
   if (s->doubt_op != OND_OP_NONE) {
     SET(W_DOUBT_OP, CharGetDatum((char)s->doubt_op));
     SET(W_DOUBT_HASH, hash_datum(&s->doubt_hash));
-    SET(W_SENT_AT, TimestampTzGetDatum(ond_from_unix_us(s->sent_at)));
   }
+  if (s->sent_at != 0)
+    SET(W_SENT_AT, TimestampTzGetDatum(ond_from_unix_us(s->sent_at)));
   if (s->change_id != 0)
     SET(W_CHANGE_ID, Int64GetDatum(s->change_id));
   if (w->remote_id != NULL)

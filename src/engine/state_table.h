@@ -4,7 +4,7 @@
  *   k1 … kn      the key, in base types (others as text COLLATE "C"); primary key, the only index: updates stay HOT
  *   _hash        accepted version (NULL: nothing yet)
  *   _refused, _retry_at (infinity: never by itself), _attempts
- *   _doubt_op, _doubt_hash, _sent_at
+ *   _doubt_op, _doubt_hash, _sent_at (alone: a try of what was accepted last got no answer then; a row of nothing else is a key that was deleted)
  *   _change_id   of the last change sent
  *   _remote_id, _remote, _kept, _synced_at
  *

@@ -185,6 +185,55 @@ sub lose_answer { my ($sync) = @_; $t->script({method => ['PUT', 'DELETE'], answ
     $t->poll(sub { (there($id) // '') eq 'A' }, 'the row is back: after the wait it is created again, without a person');
 }
 {
+    my ($sync, $id) = scenario('accepted at the second try: the first may still arrive', options => {in_doubt_wait => '10 minutes'}, destination => {retry => {attempts => 2, base_ms => 5, max_ms => 10}});
+    set_value($id, 'A');
+    $t->script({method => 'PUT', times => 1, answer => {misbehave => 'hang'}});
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_created => 1, retries => 1}, 'no answer, then accepted');
+    like($t->sql("SELECT ondatra.explain_row('$sync', '{\"id\": $id}')->'state'->>'unanswered_at'"), qr/^20/, 'explain_row shows it');
+    $t->run_is($t->run($sync), {rows_unchanged => 1, requests => 0}, 'the same version is unchanged');
+    set_value($id, 'B');
+    $t->run_is($t->run($sync), {status => 'partial', rows_pending => 1, requests => 0}, 'another waits, so that the first try cannot overtake it');
+    my $wait = sub { $t->sql("SELECT ondatra.update_sync('$sync', options => '{\"in_doubt_wait\": \"$_[0]\"}')") };
+    $wait->('0ms');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_updated => 1}, 'and goes after the wait');
+    $wait->('10 minutes');
+    remove($id);
+    $t->script({method => 'DELETE', times => 1, answer => {misbehave => 'hang'}});
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_deleted => 1, retries => 1}, 'the same with a delete');
+    set_value($id, 'B');
+    $t->run_is($t->run($sync), {rows_pending => 1, requests => 0}, 'the row that is back waits');
+    remove($id);
+    $t->run_is($t->run($sync), {status => 'succeeded', requests => 0}, 'gone again: nothing to do');
+    set_value($id, 'B');
+    $wait->('0ms');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_created => 1}, 'and is created after the wait');
+}
+{
+    my ($sync, $id) = scenario('a delete in doubt, and no such record');
+    set_value($id, 'A');
+    $t->run($sync);
+    remove($id);
+    $t->run_is(lose_answer($sync), {deletes_failed => 1}, 'a delete without an answer');
+    $t->sql("SELECT ondatra.retry_failed('$sync')");
+    $t->poll_sql("SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = '$sync'", '0', 'the second try says 404: it was the first that deleted it');
+    set_value($id, 'A');
+    $t->poll_sql("SELECT count(*) FROM ondatra.run_progress WHERE sync_name = '$sync'", '0', 'all runs ended');
+    $t->script({method => 'PUT', answer => {misbehave => 'close'}});
+    $t->run($sync);
+    $t->poll(sub { $t->run($sync)->{rows_pending} == 0 }, 'it is sent again');
+    is(doubt($sync, $id), 'create', 'without an answer: in doubt');
+    $t->script;
+    remove($id);
+    $t->poll(sub { my $run = $t->run($sync); $run->{status} eq 'succeeded' && !$run->{deletes_pending} }, 'the delete of what never came is done, too');
+    is(scalar $t->failed_rows($sync), 0, 'and nothing failed');
+    set_value($id, 'B');
+    $t->run($sync);
+    $t->poll(sub { (there($id) // '') eq 'B' }, 'the key can come back');
+    $t->control('POST', 'reset');
+    remove($id);
+    $t->run_is($t->run($sync), {status => 'failed', deletes_failed => 1}, 'without doubt, 404 to a delete is for a person');
+}
+{
     my ($sync, $id) = scenario('attempts are bounded over runs', options => {max_attempts => 1});
     set_value($id, 'A');
     $t->script({method => 'PUT', answer => {status => 429}});

@@ -55,12 +55,13 @@ $t->sql("SELECT ondatra.archive_sync('s')");
 $t->sql_fails("SELECT * FROM ondatra.run_sync('s')", qr/archived/, 'an archived sync does not run');
 $t->sql("SELECT ondatra.restore_sync('s')");
 $t->run_is($t->run('s'), {rows_unchanged => 3}, 'restored, it knows what it delivered');
-$t->sql("UPDATE mart.p SET v = 'more'");
+$t->sql("INSERT INTO mart.p VALUES (4, 'more')");
 $t->script({method => 'PUT', answer => {misbehave => 'hang'}});
 $t->sql("SELECT ondatra.run_sync('s', wait => false)");
 $t->poll(sub { $t->state->{hanging} }, 'a run is sending');
 my $state = 'state_' . $t->sql("SELECT sync_id FROM ondatra.syncs WHERE name = 's'");
 $t->sql("SELECT ondatra.drop_sync('s')");
+$t->sql('DELETE FROM mart.p WHERE id = 4');
 is($t->sql("SELECT count(*) FROM ondatra.syncs WHERE name = 's'") . $t->sql("SELECT count(*) FROM pg_class WHERE relname = '$state'"), '00', 'dropped, with its state');
 $t->script();
 

@@ -45,6 +45,7 @@ static const OndHash C = {{0xC3, 3}};
 #define ACCEPTED(h)          .has_accepted = true, .accepted = h
 #define REFUSED(h, at)       .has_refused = true, .refused = h, .retry_at = at, .attempts = 2
 #define DOUBT(what, h, sent) .doubt_op = what, .doubt_hash = h, .sent_at = sent, .change_id = ID
+#define EARLIER(sent)        .sent_at = sent, .change_id = ID /* an unanswered try of what was accepted */
 #define CREATE               OND_OP_CREATE
 #define UPDATE               OND_OP_UPDATE
 #define DELETE               OND_OP_DELETE
@@ -139,6 +140,13 @@ static const PlanCase PLAN_CASES[] = {
      "PPPPPP",
      "kKQ",
      "kKQ"},
+    /* accepted at a later try: the earlier one may still arrive, and another version waits for that */
+    {"accepted the same, an earlier try within", {ACCEPTED(HASH_A), EARLIER(WITHIN)}, "=====U", "UCUUCU", "KKQ", "KKQ"},
+    {"accepted the same, an earlier try over", {ACCEPTED(HASH_A), EARLIER(OVER)}, "=====U", "UCUUCU", "KFD", "KFD"},
+    {"accepted another, an earlier try within", {ACCEPTED(HASH_B), EARLIER(WITHIN)}, "PSPPSP", "PPPPPP", "KKQ", "KKQ"},
+    {"accepted another, an earlier try over", {ACCEPTED(HASH_B), EARLIER(OVER)}, "USUUSU", "UCUUCU", "KFD", "KFD"},
+    {"deleted, an earlier try within", {EARLIER(WITHIN)}, "PPSPPP", "PPSPPP", "KKK", "KKK"},
+    {"deleted, an earlier try over", {EARLIER(OVER)}, "CCSCCC", "CCSCCC", "FFF", "FFF"},
 };
 #define N_PLAN_CASES (int)(sizeof(PLAN_CASES) / sizeof(PLAN_CASES[0]))
 
@@ -247,7 +255,8 @@ static void check_promises(const PlanCase *c, OndPresence presence, const OndPla
   CHECK(p.verdict != OND_V_UNCHANGED || s->doubt_op == OND_OP_NONE);
   CHECK(p.verdict != OND_V_UNCHANGED || (s->has_accepted && ond_hash_equal(s->accepted, A)));
   CHECK(!p.same_change || (sends && (p.verdict == OND_V_DELETE ? s->doubt_op == OND_OP_DELETE : ond_hash_equal(s->doubt_hash, version))));
-  CHECK(!sends || s->doubt_op == OND_OP_NONE || p.same_change || policy->now >= s->sent_at + policy->in_doubt_wait_us);
+  CHECK(!sends || p.same_change || (s->has_accepted && s->doubt_op == OND_OP_NONE && ond_hash_equal(s->accepted, version)) ||
+        policy->now >= s->sent_at + policy->in_doubt_wait_us);
   CHECK(!sends || policy->resend || !s->has_refused || !ond_hash_equal(s->refused, version) || s->retry_at <= policy->now);
   CHECK((p.verdict == OND_V_DELETE) <= (presence == OND_MODEL_LEFT && policy->mode == OND_MODE_MIRROR));
 }
@@ -329,8 +338,9 @@ static void check_doubt(char kind, const OndKeyState *before, const OndKeyState 
 
 static void check_resolve(const ResolveCase *c, int known, const OndKeyState *before, bool hold, int attempts) {
   bool sent = c->outcome != OND_OUT_NOT_SENT && c->outcome != OND_OUT_INVALID;
-  OndResolvePolicy policy = {NOW, hold, MAX_ATTEMPTS, false};
-  OndResolution r = ond_change_resolve(before, OND_OP_UPDATE, A, ID, c->outcome, c->in_doubt, sent || c->in_doubt ? NOW - S : 0, &policy);
+  OndResolvePolicy policy = {NOW, WAIT, hold, MAX_ATTEMPTS, false};
+  OndResolution r = ond_change_resolve(before, OND_OP_UPDATE, A, ID, c->outcome,
+                                       &(OndSending){c->in_doubt, sent || c->in_doubt ? NOW - S : 0, 0}, &policy);
   char kind = (hold ? c->hold : c->resend)[known];
 
   CHECK(r.after.has_accepted && ond_hash_equal(r.after.accepted, B)); /* failures erase nothing */
@@ -373,14 +383,14 @@ TEST(change_resolve_by_outcome_doubt_and_what_was_known) {
 
 TEST(change_resolve_accepted_leaves_only_what_was_sent) {
   for (int i = 0; i < N_PLAN_CASES; i++) {
-    OndResolvePolicy policy = {NOW, i % 2, MAX_ATTEMPTS, false};
-    OndResolution r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_UPDATE, C, 99, OND_OUT_ACCEPTED, false, NOW, &policy);
+    OndResolvePolicy policy = {NOW + WAIT, WAIT, i % 2, MAX_ATTEMPTS, false};
+    OndResolution r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_UPDATE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, NOW, 0}, &policy);
 
     CHECK(r.after.has_accepted && ond_hash_equal(r.after.accepted, C));
     CHECK(!r.after.has_refused && r.after.doubt_op == OND_OP_NONE);
     CHECK_INT(r.after.change_id, 99);
     CHECK(r.closes_failure && !r.failed);
-    r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_DELETE, C, 99, OND_OUT_ACCEPTED, false, NOW, &policy);
+    r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_DELETE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, NOW, 0}, &policy);
     CHECK(ond_key_state_is_empty(&r.after));
     CHECK(r.closes_failure && !r.failed);
   }
@@ -388,28 +398,28 @@ TEST(change_resolve_accepted_leaves_only_what_was_sent) {
 
 /* Whatever a caller says of doubt: a no to the content settles the change. */
 TEST(change_resolve_of_a_definite_no_makes_no_doubt) {
-  OndResolvePolicy policy = {NOW, false, MAX_ATTEMPTS, false};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, true, NOW, &policy);
+  OndResolvePolicy policy = {NOW, WAIT, false, MAX_ATTEMPTS, false};
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, &(OndSending){true, NOW, NOW}, &policy);
 
   CHECK_INT(r.after.doubt_op, OND_OP_NONE);
   CHECK(r.failed && r.failed_as == OND_OUT_REJECTED && r.next_attempt_at == OND_NEVER);
 }
 
 TEST(change_resolve_of_a_stopped_run_leaves_doubt_without_a_failed_row) {
-  OndResolvePolicy policy = {NOW, false, MAX_ATTEMPTS, true};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, true, NOW, &policy);
+  OndResolvePolicy policy = {NOW, WAIT, false, MAX_ATTEMPTS, true};
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, NOW, NOW}, &policy);
 
   CHECK_INT(r.after.doubt_op, OND_OP_CREATE);
   CHECK(!r.failed && !r.after.has_refused);
-  r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_NOT_SENT, false, 0, &policy);
+  r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_NOT_SENT, &(OndSending){false, 0, 0}, &policy);
   CHECK(ond_key_state_is_empty(&r.after));
 }
 
 /* At most once: stopped or not, it is not sent a second time by itself. */
 TEST(change_resolve_of_a_stopped_run_holds_what_is_in_doubt) {
-  OndResolvePolicy policy = {NOW, true, MAX_ATTEMPTS, true};
+  OndResolvePolicy policy = {NOW, WAIT, true, MAX_ATTEMPTS, true};
   OndPlanPolicy next_run = {OND_MODE_UPSERT, OND_LEAVE_KEEP, false, NOW + 1000 * WAIT, WAIT};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, true, NOW, &policy);
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, NOW, NOW}, &policy);
 
   CHECK(r.failed && r.failed_as == OND_OUT_UNKNOWN && r.next_attempt_at == OND_NEVER);
   CHECK_INT(ond_change_plan(&r.after, OND_MODEL_ROW, &A, &next_run).verdict, OND_V_HELD_BACK);
@@ -515,7 +525,7 @@ static Key a_key(OndMode mode) {
 
   memset(&k, 0, sizeof(k));
   k.plan = (OndPlanPolicy){mode, mode == OND_MODE_MIRROR ? OND_LEAVE_DELETE : OND_LEAVE_KEEP, false, NOW, WAIT};
-  k.resolve = (OndResolvePolicy){NOW, false, 20, false};
+  k.resolve = (OndResolvePolicy){NOW, WAIT, false, 20, false};
   k.next_id = 100;
   return k;
 }
@@ -541,7 +551,8 @@ static int64_t run(Key *k, const OndHash *model, OndOutcome outcome, bool in_dou
   if (op == OND_OP_NONE) {
     return 0;
   }
-  k->last = ond_change_resolve(&k->state, op, model ? *model : OND_HASH_DELETE, id, outcome, in_doubt, k->plan.now, &k->resolve);
+  k->last = ond_change_resolve(&k->state, op, model ? *model : OND_HASH_DELETE, id, outcome,
+                               &(OndSending){in_doubt && outcome != OND_OUT_ACCEPTED, k->plan.now, in_doubt ? k->plan.now : 0}, &k->resolve);
   k->state = k->last.after;
   return id;
 }
@@ -583,6 +594,44 @@ TEST(change_retry_of_the_change_in_doubt_keeps_its_id) {
   pass(&k, ond_backoff_between_runs_us(2));
   CHECK_INT(run(&k, &A, OND_OUT_ACCEPTED, false), first);
   CHECK(run(&k, &B, OND_OUT_ACCEPTED, false) != first);
+}
+
+/* No answer, accepted at the next try: the first request may still arrive, so B waits as if A were in doubt. */
+TEST(change_accepted_at_a_second_try_does_not_bring_back_the_first) {
+  for (int same_run = 0; same_run < 2; same_run++) {
+    Key k = a_key(OND_MODE_MIRROR);
+
+    if (!same_run) {
+      run(&k, &A, OND_OUT_UNKNOWN, true);
+      pass(&k, ond_backoff_between_runs_us(1) - WAIT / 2);
+      k.plan.resend = true;
+    }
+    CHECK(run(&k, &A, OND_OUT_ACCEPTED, same_run) != 0);
+    k.plan.resend = false;
+    CHECK(k.state.has_accepted && k.state.doubt_op == OND_OP_NONE);
+    CHECK_INT(look(&k, &A).verdict, OND_V_UNCHANGED);
+    CHECK_INT(look(&k, &B).verdict, OND_V_PENDING);
+    CHECK_INT(look(&k, NULL).verdict, OND_V_DELETE_PENDING);
+    pass(&k, WAIT);
+    CHECK(run(&k, &B, OND_OUT_ACCEPTED, false) != 0);
+    CHECK_INT(k.state.sent_at, 0);
+  }
+}
+
+TEST(change_deleted_at_a_second_try_waits_before_it_comes_back) {
+  Key k = a_key(OND_MODE_MIRROR);
+  OndKeyState after;
+  int64_t id;
+
+  run(&k, &A, OND_OUT_ACCEPTED, false);
+  id = run(&k, NULL, OND_OUT_ACCEPTED, true);
+  CHECK(!ond_key_state_is_empty(&k.state));
+  CHECK_INT(look(&k, NULL).verdict, OND_V_KEEP);
+  CHECK_INT(look(&k, &A).verdict, OND_V_PENDING);
+  CHECK(!ond_change_fold(&k.state, DELETE, OND_HASH_DELETE, id, NOW, false, &after)); /* its window was left: it is resolved */
+  pass(&k, WAIT);
+  CHECK_INT(look(&k, NULL).verdict, OND_V_FORGET);
+  CHECK_INT(look(&k, &A).verdict, OND_V_CREATE);
 }
 
 TEST(change_after_a_definite_no_is_a_new_one) {

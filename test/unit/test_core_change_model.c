@@ -1,9 +1,8 @@
 /*
  * test_core_change_model.c - one key's life by chance: a model, runs that die, and a destination that acts late.
  *
- * The destination carries a request out at once, or never, or, when it did not answer, some time within the wait. It carries the tries of
- * one change out in their order (or knows them by their idempotency key): a definite answer to a later try ends the earlier ones.
- * Version POISON is refused whenever it is answered.
+ * The destination carries a request out at once, or never, or, when it did not answer, some time within the wait, also after another try
+ * of the same change was accepted: it knows nothing of idempotency keys. Version POISON is refused whenever it is answered, and never taken.
  *
  * Checked at every step:
  *   - a request with another content is never sent while an old one may still be carried out (nothing overtakes);
@@ -116,7 +115,8 @@ static void swallow(Life *l, int version, int64_t id) {
   }
 }
 
-static void answered(Life *l, int64_t id) {
+/* A version that is refused will not be taken later, either. */
+static void refused(Life *l, int64_t id) {
   for (int i = l->n_late - 1; i >= 0; i--) {
     if (l->late[i].id == id) {
       drop_late(l, i);
@@ -124,10 +124,17 @@ static void answered(Life *l, int64_t id) {
   }
 }
 
-static void check_request(Life *l, int version, int64_t id) {
+static bool nothing_else_arrives(const Life *l, int version) {
   for (int i = 0; i < l->n_late; i++) {
-    expect(l, l->late[i].version == version, "sent while an old request may still arrive");
+    if (l->late[i].version != version) {
+      return false;
+    }
   }
+  return true;
+}
+
+static void check_request(Life *l, int version, int64_t id) {
+  expect(l, nothing_else_arrives(l, version), "sent while an old request may still arrive");
   expect(l, id > 0 && id < IDS_MAX, "an id out of nowhere");
   expect(l, l->content[id] < 0 || l->content[id] == version, "an id was used for another content");
   l->content[id] = version;
@@ -151,12 +158,13 @@ static void fold(Life *l) {
 }
 
 static void ack(Life *l, OndOp op, int version, int64_t id, OndOutcome outcome, bool in_doubt, bool interrupted) {
-  OndResolvePolicy policy = {l->now, l->hold, 5, interrupted};
-  OndResolution r = ond_change_resolve(l->has_state ? &l->state : NULL, op, hash_of(version), id, outcome, in_doubt, l->now, &policy);
+  OndResolvePolicy policy = {l->now, WAIT, l->hold, 5, interrupted};
+  OndSending sending = {in_doubt && outcome != OND_OUT_ACCEPTED && outcome != OND_OUT_REJECTED, l->now, in_doubt ? l->now : 0};
+  OndResolution r = ond_change_resolve(l->has_state ? &l->state : NULL, op, hash_of(version), id, outcome, &sending, &policy);
 
   keep_state(l, r.after);
   if (outcome == OND_OUT_ACCEPTED) {
-    expect(l, version == ABSENT ? !l->has_state : r.after.has_accepted && ond_hash_equal(r.after.accepted, hash_of(version)),
+    expect(l, version == ABSENT ? !r.after.has_accepted : r.after.has_accepted && ond_hash_equal(r.after.accepted, hash_of(version)),
            "accepted is not what was sent");
   }
   l->window = pick(l, 0, 9) == 0; /* another key keeps the window open, and the run dies */
@@ -176,9 +184,11 @@ static void finish(Life *l, OndOp op, int version, int64_t id, bool in_doubt, bo
     forget_leave(l);
   }
   if (how <= 3) {
-    answered(l, id);
+    if (version == POISON) {
+      refused(l, id);
+    }
     carry_out(l, version);
-    ack(l, op, version, id, version == POISON ? OND_OUT_REJECTED : OND_OUT_ACCEPTED, false, false);
+    ack(l, op, version, id, version == POISON ? OND_OUT_REJECTED : OND_OUT_ACCEPTED, in_doubt, false);
   } else if (how == 4) {
     ack(l, op, version, id, OND_OUT_THROTTLED, in_doubt, false);
   } else if (how == 5) {
@@ -223,10 +233,10 @@ static void check_verdict(Life *l, const OndPlan *p, OndOp op) {
   bool same = was_in_doubt && l->state.doubt_op == op && (op == OND_OP_DELETE || ond_hash_equal(l->state.doubt_hash, hash_of(l->model)));
 
   if (p->verdict == OND_V_UNCHANGED) {
-    expect(l, l->there == l->model && l->n_late == 0, "unchanged, but the destination differs");
+    expect(l, l->there == l->model && nothing_else_arrives(l, l->model), "unchanged, but the destination differs");
   }
   if (p->verdict == OND_V_FORGET && l->mode == OND_MODE_MIRROR) {
-    expect(l, l->there == ABSENT && l->n_late == 0, "forgotten, but the destination has it");
+    expect(l, l->there == ABSENT && nothing_else_arrives(l, ABSENT), "forgotten, but the destination has it");
   }
   if (op != OND_OP_NONE) {
     expect(l, p->same_change == same, "the change in doubt and its id");

@@ -95,6 +95,13 @@ TEST(classify_bisects_only_refusals_about_rows) {
   }
 }
 
+TEST(classify_what_may_still_arrive) {
+  CHECK(ond_classify_may_arrive(OND_ANSWER_IN_DOUBT, 0));
+  CHECK(ond_classify_may_arrive(OND_ANSWER_IN_DOUBT, 502) && ond_classify_may_arrive(OND_ANSWER_IN_DOUBT, 504));
+  CHECK(!ond_classify_may_arrive(OND_ANSWER_IN_DOUBT, 500) && !ond_classify_may_arrive(OND_ANSWER_IN_DOUBT, 503));
+  CHECK(!ond_classify_may_arrive(OND_ANSWER_UNAVAILABLE, 0) && !ond_classify_may_arrive(OND_ANSWER_READ, 200));
+}
+
 TEST(classify_retries) {
   CHECK(!ond_classify_retry(OND_ANSWER_READ));
   CHECK(!ond_classify_retry(OND_ANSWER_REFUSED));

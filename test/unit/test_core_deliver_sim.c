@@ -119,7 +119,7 @@ static void check_outcome(Sim *sim, const SimRow *row) {
   }
   EXPECT_ROW(row, t->in_doubt == row->doubt);
   EXPECT_ROW(row, t->http_status == row->status);
-  EXPECT_ROW(row, t->sent_at == row->sent_at);
+  EXPECT_ROW(row, t->sent_at == row->sent_at && t->late_at == row->late_at);
   EXPECT_ROW(row, !t->interrupted || t->outcome == OND_OUT_NOT_SENT || t->outcome == OND_OUT_UNKNOWN);
   EXPECT_ROW(row, !t->interrupted || sim->asked || sim->breaker_due || sim->auth_due ||
                       sim->longest_wait > sim->config->policy.permit_wait_max_us || sim->config->policy.breaker_throttled < 1000 ||
@@ -307,6 +307,10 @@ static void tell_rows(OndRequest *r, const OndReply *reply) {
     row->answered = true;
     row->last = silent && reads(row) ? OND_ANSWER_UNAVAILABLE : reply->answer;
     row->status = reply->http_status;
+    if (reply->answer == OND_ANSWER_IN_DOUBT && !reads(row) &&
+        (reply->http_status == 0 || reply->http_status == 502 || reply->http_status == 504)) {
+      row->late_at = row->sent_at;
+    }
     if (silent && !reads(row)) {
       row->doubt = row->unanswered = true;
     } else if (reply->answer == OND_ANSWER_CONTINUE && !reads(row)) {

@@ -55,6 +55,7 @@ typedef struct SimRow {
   bool doubt;        /* an unanswered try, and nothing definite since */
   int status;
   int64_t sent_at;    /* wall */
+  int64_t late_at;    /* of the last try that may still arrive */
   int64_t not_before; /* Retry-After */
   /* as recorded */
   OndOutcome outcome;

@@ -6,8 +6,8 @@
  *
  * A table of keys changes between runs. Each run folds what a dead one left, plans every key, and delivers through ond_deliver(). What is
  * durable is only what commit() made so. A run dies at any call, also between a commit and its learning of it. The destination carries
- * a request out and answers, or does not answer and carries it out at once, never, or late, up to in_doubt_wait after it was sent; it
- * carries the tries of one change out in their order. Version POISON it refuses, with its batch or by row.
+ * a request out and answers, or does not answer and carries it out at once, never, or late, up to in_doubt_wait after it was sent, also when
+ * another try of the change was accepted meanwhile; only with a 5xx it is done with the request. Version POISON it refuses, with its batch or by row.
  *
  * Checked, by a model that knows what was sent, carried out and made durable:
  *   - nothing starts while a request with another content for the key may still arrive, and nothing carried out is older than what was;
@@ -147,12 +147,18 @@ static bool dies(Life *l) {
 
 /* --- the destination -------------------------------------------------------------------------------------- */
 
-/* The tries of one change are carried out in their order: older ones of it come to nothing. */
-static void carry_out(Life *l, int key, int version, int64_t id) {
+/* What is refused is refused whenever it comes. */
+static void refuse(Life *l, int64_t id) {
   for (int i = l->n_late - 1; i >= 0; i--) {
     if (l->late[i].id == id) {
       l->late[i] = l->late[--l->n_late];
     }
+  }
+}
+
+static void carry_out(Life *l, int key, int version, int64_t id) {
+  if (version == POISON) {
+    refuse(l, id);
   }
   if (version != POISON) {
     expect(l, id >= l->applied[key], "key %d: change %lld was overtaken by %lld", key, (long long)l->applied[key], (long long)id);
@@ -179,19 +185,22 @@ static void pass(Life *l, int64_t until) {
     if (first < 0) {
       break;
     }
-    l->now = l->late[first].at > l->now ? l->late[first].at : l->now;
-    carry_out(l, l->late[first].key, l->late[first].version, l->late[first].id);
+    Late late = l->late[first];
+
+    l->late[first] = l->late[--l->n_late];
+    l->now = late.at > l->now ? late.at : l->now;
+    carry_out(l, late.key, late.version, late.id);
   }
   l->now = until > l->now ? until : l->now;
 }
 
-/* Nobody answers: carried out at once, never, or late. */
-static void swallow(Life *l, const Row *row) {
+/* No answer: carried out at once, never, or late. */
+static void swallow(Life *l, const Row *row, bool may_be_late) {
   int how = (int)pick(l, 0, 3);
 
   if (how == 0) {
     carry_out(l, row->key, row->version, row->id);
-  } else if (how >= 2) {
+  } else if (how >= 2 && may_be_late) {
     come_late(l, row, l->now + pick(l, 0, l->wait - 1));
   }
 }
@@ -211,14 +220,14 @@ static OndTask *io_next(void *arg) {
 }
 
 static bool is_accepted(const OndKeyState *s, int version) {
-  return version == ABSENT ? ond_key_state_is_empty(s) : s->has_accepted && ond_hash_equal(s->accepted, hash_of(version));
+  return version == ABSENT ? !s->has_accepted && !s->has_refused && s->doubt_op == OND_OP_NONE : s->has_accepted && ond_hash_equal(s->accepted, hash_of(version));
 }
 
 static void record(Life *l, Row *row) {
   const OndTask *t = &row->task;
-  OndResolvePolicy policy = {wall(l), l->hold, 3, t->interrupted};
+  OndResolvePolicy policy = {wall(l), l->wait, l->hold, 3, t->interrupted};
   OndResolution r = ond_change_resolve(ond_key_state_is_empty(&l->state[row->key]) ? NULL : &l->state[row->key], t->op, hash_of(row->version),
-                                       row->id, t->outcome, t->in_doubt, t->sent_at, &policy);
+                                       row->id, t->outcome, &(OndSending){t->in_doubt, t->sent_at, t->late_at}, &policy);
 
   expect(l, row->taken && !row->recorded, "key %d was recorded twice", row->key);
   row->recorded = true;
@@ -334,7 +343,7 @@ static void decide(Life *l, Flight *f) {
   if (how < 12) {
     f->reply = reply_of(OND_ANSWER_IN_DOUBT, chance(l, 50) ? 503 : 0);
     for (int i = 0; i < f->request->n && (l->by_row || !has_poison(f->request)); i++) {
-      swallow(l, f->request->tasks[i]->row);
+      swallow(l, f->request->tasks[i]->row, f->reply.http_status == 0);
     }
   } else if (how < 18) {
     f->reply = reply_of(OND_ANSWER_THROTTLED, 429);
@@ -374,7 +383,7 @@ static void land_row(Life *l, const Flight *f, int i) {
   if (f->reply.answer == OND_ANSWER_READ) {
     row->task.outcome = outcome;
     if (outcome == OND_OUT_UNKNOWN) {
-      swallow(l, row);
+      swallow(l, row, true);
     } else if (outcome == OND_OUT_ACCEPTED || outcome == OND_OUT_REJECTED) {
       carry_out(l, row->key, row->version, row->id);
     }
@@ -564,7 +573,7 @@ static OndPlan plan(Life *l, int key) {
   bool due = false;
 
   for (int i = 0; i < l->n_late; i++) {
-    due = due || l->late[i].key == key;
+    due = due || (l->late[i].key == key && l->late[i].version != l->model[key]); /* the same again does no harm */
   }
   expect(l, p.verdict != OND_V_UNCHANGED || (l->there[key] == l->model[key] && !due), "key %d: unchanged, but the destination differs", key);
   expect(l, p.verdict != OND_V_FORGET || l->mode != OND_MODE_MIRROR || (l->there[key] == ABSENT && !due), "key %d: forgotten too early", key);
