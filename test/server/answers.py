@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from request import pointer
 
-ANSWER_WORDS = {"status", "headers", "json", "text", "base64", "echo", "rows", "records", "apply", "content_type", "delay_ms", "misbehave", "gzip"}
+ANSWER_WORDS = {"status", "headers", "json", "text", "base64", "echo", "rows", "records", "apply", "apply_after_ms", "apply_when_gone_ms", "content_type", "delay_ms", "misbehave", "gzip"}
 CHUNK = b"x" * 65536
 
 
@@ -95,10 +95,11 @@ def rows_body(spec, request):
 
 def build(spec, request, store):
     """The answer of a rule. apply: the record store does the request first, whatever is answered then."""
-    if spec.get("records") or spec.get("apply"):
+    from_records = spec.get("records") or "apply_after_ms" in spec
+    if from_records or spec.get("apply"):
         status, document = store.serve(request)
         answer = of_json(status, document)
-    if not spec.get("records"):
+    if not from_records:
         body, kind = own_body(spec, request)
         answer = Answer(spec.get("status", 200), {}, body, kind)
     if "status" in spec:

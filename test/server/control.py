@@ -38,7 +38,7 @@ def state(destination, request):
     journal, script = destination.journal, destination.script
     hung = sum(c.hung is not None for c in destination.connections)
     return {"requests": journal.n, **destination.store.counts(), "statuses": journal.statuses, "violations": journal.n_violations,
-            "in_flight": destination.in_flight, "in_flight_max": destination.in_flight_max, "hanging": hung,
+            "in_flight": destination.in_flight, "in_flight_max": destination.in_flight_max, "postponed": destination.postponed, "hanging": hung,
             "connections": len(destination.connections), "connections_ever": destination.connections_ever, "aborted": destination.aborted,
             "rules": [{"name": r.name, "fitted": r.fitted, "hits": r.hits} for r in script.rules]}
 

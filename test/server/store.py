@@ -10,7 +10,7 @@ import json
 
 from request import pointer
 
-OPTIONS = {"poison": "poison", "seq": "seq", "replay_errors": False, "missing_delete": 404, "refused": 422, "message": "row is poisoned: {}"}
+OPTIONS = {"poison": "poison", "seq": "seq", "replay_errors": False, "missing_delete": 404, "honour_keys": True, "refused": 422, "message": "row is poisoned: {}"}
 HISTORY_MAX = 1000
 
 
@@ -35,8 +35,9 @@ class Refused(Exception):
 
 
 class Store:
-    def __init__(self, journal):
+    def __init__(self, journal, keeper=None):
         self.journal = journal
+        self.keeper = keeper
         self.reset()
 
     def reset(self):
@@ -66,7 +67,7 @@ class Store:
             self.journal.violate("idempotency", f"key {key} came with another request before", request)
             return 422, error("this Idempotency-Key was used for another request", "idempotency_key_reused")
         self.duplicates += 1
-        if known[1] < 400 or self.options["replay_errors"]:
+        if self.options["honour_keys"] and known[1] < 400 or self.options["honour_keys"] and self.options["replay_errors"]:
             return known[1], known[2]
         status, document = self.route(request)
         self.keys[key] = (print_of, status, document)
@@ -94,7 +95,7 @@ class Store:
             record = records.get(record_id)
             return (404, error("no such record", "not_found")) if record is None or record.deleted else (200, record.value)
         if method == "DELETE":
-            return self.delete(collection, record_id)
+            return self.delete(collection, record_id, request)
         value = request.document
         if record_id is None:
             record_id = self.id_of(value, "/id")
@@ -133,9 +134,11 @@ class Store:
         record.version += 1
         if len(record.history) < HISTORY_MAX:
             record.history.append(value)
+        if self.keeper:
+            self.keeper.took_effect(request, "put", collection, record_id, value)
         return created
 
-    def delete(self, collection, record_id):
+    def delete(self, collection, record_id, request):
         record = self.collections.get(collection, {}).get(record_id)
         if record is None or record.deleted:
             return self.options["missing_delete"], error("no such record", "not_found")
@@ -143,25 +146,48 @@ class Store:
         record.value = None
         record.version += 1
         self.deletes += 1
+        if self.keeper:
+            self.keeper.took_effect(request, "delete", collection, record_id)
         return 200, {"id": record_id, "deleted": True}
 
-    # Many rows in one request. The query says how this API behaves: see README.md.
-    def batch(self, request, op):
-        query = request.query
-        body = request.document
+    def restore(self, op, collection, record_id, value):
+        record = self.collections.setdefault(collection, {}).setdefault(record_id, Record())
+        record.value, record.deleted = value, op == "delete"
+        record.version += 1
+        if op == "put" and len(record.history) < HISTORY_MAX:
+            record.history.append(value)
+
+    def batch_rows(self, request):
+        query, body = request.query, request.document
         rows = pointer(body, query["rows"]) if "rows" in query else body
         if isinstance(rows, dict) and "rows" not in query:
             rows = next((v for v in rows.values() if isinstance(v, list)), None)
         if isinstance(rows, dict):
             rows = [{"id": k, **v} if isinstance(v, dict) else v for k, v in rows.items()]
+        return rows
+
+    def batch_ids(self, request, rows):
+        return [row if not isinstance(row, (dict, list)) else self.id_of(row, request.query.get("id", "/id")) for row in rows]
+
+    def touches(self, request):
+        """Collection and ids that a request is about."""
+        segments = request.segments
+        if segments[0] != "batch":
+            return segments[0], ["/".join(segments[1:])]
+        return request.query.get("collection", "records"), [str(i) for i in self.batch_ids(request, self.batch_rows(request) or [])]
+
+    # Many rows in one request. The query says how this API behaves: see README.md.
+    def batch(self, request, op):
+        query = request.query
+        rows = self.batch_rows(request)
         if not isinstance(rows, list):
             return 400, error("no list of rows in the body", "no_rows")
         limit = int(query.get("max", 0))
         if limit and len(rows) > limit:
             self.journal.violate("batch", f"{len(rows)} rows in a batch of at most {limit}", request)
             return 413, error(f"at most {limit} rows", "too_many")
-        path, collection = query.get("id", "/id"), query.get("collection", "records")
-        ids = [row if not isinstance(row, (dict, list)) else self.id_of(row, path) for row in rows]
+        collection = query.get("collection", "records")
+        ids = self.batch_ids(request, rows)
         fields = [pointer(row, query["fields"], row) if "fields" in query else row for row in rows]
         if query.get("mode") == "atomic" and op != "delete":
             try:
@@ -177,7 +203,7 @@ class Store:
 
     def one_of_batch(self, op, collection, record_id, row, request):
         if op == "delete":
-            status, document = self.delete(collection, record_id)
+            status, document = self.delete(collection, record_id, request)
             return {"ok": status < 400 or status == 404, "id": record_id}
         try:
             created = self.put(collection, record_id, row, request)

@@ -313,6 +313,67 @@ class Rules(DestinationTest):
         self.assertEqual(client.rest(), b"")
         self.assertEqual(self.look("records"), {"1": {"a": 1}})
 
+    def test_apply_after(self):
+        self.script({"method": "PUT", "answer": {"apply_after_ms": 100, "apply_when_gone_ms": 300}})
+        self.assertEqual(self.client().call("PUT", "/contacts/1", json_body={"v": 1})[0], 201)
+        gone = self.client()
+        gone.send("PUT", "/contacts/1", json_body={"v": 2})
+        self.assertTrue(until(lambda: self.look("state")["in_flight"] == 1))
+        gone.close()
+        self.assertTrue(until(lambda: self.look("state")["in_flight"] == 0))
+        self.assertEqual(self.look("records?collection=contacts"), {"1": {"v": 1}})
+        self.assertTrue(until(lambda: self.look("records?collection=contacts") == {"1": {"v": 2}}))
+
+    def test_keys_that_are_not_honoured(self):
+        self.script(records={"honour_keys": False})
+        c = self.client()
+        for status in (201, 200):
+            self.assertEqual(c.call("PUT", "/a/1", json_body={"v": 1}, headers=[("Idempotency-Key", "k")])[0], status)
+        self.assertEqual(self.look("state")["repeats"], 1)
+        self.assertEqual(c.call("PUT", "/a/1", json_body={"v": 2}, headers=[("Idempotency-Key", "k")])[0], 422)
+        self.assertEqual(len(self.violations()), 1)
+
+
+class Kept(unittest.TestCase):
+    def start(self):
+        port = os.path.join(self.dir, "port")
+        if os.path.exists(port):
+            os.remove(port)
+        command = [sys.executable, os.path.join(HERE, "destination.py"), "--dir", self.dir, "--keep", self.kept, "--program", self.program]
+        self.process = subprocess.Popen(command)
+        self.assertTrue(until(lambda: os.path.exists(port)))
+        with open(port, encoding="ascii") as f:
+            self.client = Client(int(f.read()))
+
+    def stop(self, how):
+        self.client.close()
+        how()
+        self.process.wait()
+
+    def test_records_outlive_the_process(self):
+        self.dir = tempfile.mkdtemp(prefix="ondatra-destination.")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.kept, self.program = os.path.join(self.dir, "kept.jsonl"), os.path.join(self.dir, "program.json")
+        with open(self.program, "w", encoding="ascii") as f:
+            json.dump({"rules": [{"path": "late", "answer": {"apply_after_ms": 60000}}]}, f)
+        self.start()
+        self.client.call("PUT", "/a/1", json_body={"v": 1})
+        self.client.call("POST", "/batch?collection=a", json_body=[{"id": "1", "v": 2}, {"id": "2", "v": 2}])
+        self.client.call("DELETE", "/a/2")
+        self.client.send("PUT", "/late/1", json_body={"v": 3})
+        self.stop(self.process.kill)
+        self.start()
+        self.assertEqual(self.client.call("GET", "/_control/records?collection=a")[1], {"1": {"id": "1", "v": 2}})
+        self.assertEqual(self.client.call("PUT", "/a/2", json_body={"v": 4})[0], 201)
+        self.stop(self.process.terminate)
+        with open(self.kept, encoding="utf-8") as f:
+            lines = [json.loads(line) for line in f]
+        self.assertEqual([(x["request"], x["op"], x["id"]) for x in lines if "op" in x],
+                         [("1.1", "put", "1"), ("1.2", "put", "1"), ("1.2", "put", "2"), ("1.3", "delete", "2"), ("2.1", "put", "2")])
+        # 1.3 was answered, but the process may have died before it wrote that
+        self.assertEqual([x["answered"] for x in lines if x.get("answered", "1.3") != "1.3"], ["1.1", "1.2", "2.1"])
+        self.assertEqual([x["start"] for x in lines if "start" in x], [1, 2])
+
 
 class Misbehaviour(DestinationTest):
     def test_silent(self):

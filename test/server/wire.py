@@ -45,6 +45,9 @@ class Connection(asyncio.Protocol):
         self.destination.disconnected(self)
         self.transport = None
 
+    def waits_for(self, request):
+        return self.transport is not None and self.request is request
+
     def data_received(self, data):
         self.buffer += data
         self.advance()
@@ -162,7 +165,7 @@ class Connection(asyncio.Protocol):
     def done(self):
         """The answer is out: log it, then the next request."""
         early = self.head_rule is not None and self.request.headers.get("content-length", "0") != "0"
-        self.destination.finished(self)
+        self.destination.finished(self, out=True)
         self.request = self.need = self.head_rule = None
         self.busy = False
         if not self.keep_alive or early:
