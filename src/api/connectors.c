@@ -19,6 +19,7 @@
 #include "api/destinations.h"
 #include "catalog/connector.h"
 #include "catalog/edit.h"
+#include "connector/mapping.h"
 
 #define NAMES_SHOWN_MAX 10
 
@@ -173,6 +174,28 @@ static void check_base_url(const OndDestination *old, const OndConnector *new, c
   }
 }
 
+/* What the connector asks of the mapping, as far as it can be said without the model. */
+static bool suits_mapping(const OndConnector *c, const OndSync *s, OndError *err) {
+  char *text = s->mapping == NULL ? NULL : ond_to_utf8(s->mapping);
+  OndMapping *m = text == NULL ? NULL : ond_mapping_parse(text, strlen(text), err);
+  const char *name;
+  bool ok = true;
+
+  for (int i = 0; m != NULL && ok && i < ond_mapping_count(m); i++) {
+    const OndField *f = ond_mapping_field(m, i);
+
+    ok = f->as == NULL || ond_connector_type(c, f->as, err) >= 0;
+  }
+  for (int i = 0; m != NULL && ok && s->mode != OND_MODE_UPDATE && (name = ond_connector_required(c, i)) != NULL; i++) {
+    ok = ond_mapping_fills(m, name);
+    if (!ok) {
+      ond_error_set(err, "the mapping does not fill the field \"%s\", which would be required", name);
+    }
+  }
+  ond_mapping_free(m);
+  return ok;
+}
+
 static void check_destination(int64 destination_id, const OndConnectorRow *c, Oid user) {
   OndDestination *old = ond_destination_load(destination_id);
   OndDestination d;
@@ -204,7 +227,7 @@ static void check_destination(int64 destination_id, const OndConnectorRow *c, Oi
     bool ok;
 
     connector = compile_for(&d, s);
-    ok = ond_connector_bind_sync(connector, s, &err);
+    ok = ond_connector_bind_sync(connector, s, &err) && suits_mapping(connector, s, &err);
     ond_connector_free(connector);
     if (!ok) {
       raise_unusable("sync", s->name, d.connector, err.message, err.hint);

@@ -117,6 +117,65 @@ static bool run_fields(Run *r, const OndBodyStep *step) {
   return append(r, "}", 1);
 }
 
+/* The next member of this name, looked for from where the reader stands and then from the start. */
+static bool find_member(OndMembers *at, OndBytes fields, OndBytes name, OndMember *out) {
+  OndMembers start;
+
+  while (ond_members_next(at, out)) {
+    if (ond_member_is(out, name)) {
+      return true;
+    }
+  }
+  if (!ond_members_begin(&start, fields)) {
+    return false;
+  }
+  *at = start;
+  while (ond_members_next(at, out)) {
+    if (ond_member_is(out, name)) {
+      return true;
+    }
+  }
+  *at = start;
+  return false;
+}
+
+/* Positional: a field that the row leaves out is null. */
+static bool run_values(Run *r, const OndBodyStep *step) {
+  const OndConnector *c = r->in->values->c;
+  OndBytes fields = r->in->values->row->fields;
+  const OndBytes *names = step->n_names < 0 ? c->fields : step->names;
+  int n = step->n_names < 0 ? c->n_fields : step->n_names;
+  OndMembers members;
+  OndMember member;
+
+  if (!fields.p || !ond_members_begin(&members, fields) || !members.object) {
+    ond_error_set(r->err, "the row has no mapped fields");
+    return fail_row(r);
+  }
+  if (!append(r, "[", 1)) {
+    return false;
+  }
+  for (int i = 0; i < n; i++) {
+    OndBytes value = find_member(&members, fields, names[i], &member) ? member.value : OND_BYTES_LIT("null");
+
+    if ((i > 0 && !append(r, ",", 1)) || !append(r, value.p, value.n)) {
+      return false;
+    }
+  }
+  return append(r, "]", 1);
+}
+
+static bool run_field_names(Run *r) {
+  const OndConnector *c = r->in->values->c;
+
+  for (int i = 0; i < c->n_fields; i++) {
+    if (!append(r, i > 0 ? "," : "[", 1) || !ond_buf_append_json_string(r->out, c->fields[i].p, c->fields[i].n)) {
+      return fail_size(r, r->out->bytes_max);
+    }
+  }
+  return append(r, c->n_fields > 0 ? "]" : "[]", c->n_fields > 0 ? 1 : 2);
+}
+
 /* ---- merge ---- */
 
 static uint32_t hash_name(const OndMember *member) {
@@ -321,6 +380,8 @@ static bool run_step(Run *r, int i) {
   switch (step->code) {
   case OND_BODY_LITERAL: return append(r, step->literal.p, step->literal.n);
   case OND_BODY_FIELDS: return run_fields(r, step);
+  case OND_BODY_VALUES: return run_values(r, step);
+  case OND_BODY_FIELD_NAMES: return run_field_names(r);
   case OND_BODY_VALUE: return ond_reference_json(r->in->values, &step->text.parts[0], r->out, r->err) || fail_value(r);
   case OND_BODY_TEXT:
   case OND_BODY_NAME: return run_text(r, step);

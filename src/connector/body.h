@@ -5,6 +5,8 @@
  *
  *   "$fields"                              the row's mapped object, byte for byte
  *   {"$fields": {"omit": […]}}             without some members; {"only": […]}: nothing but some
+ *   {"$values": ["a", "b"]}                an array of these fields, null where the row has none; true: of all, in the payload's order
+ *   {"$names": true}                       an array of the names of all fields
  *   {"$merge": [object, object, …]}        one object; of members with the same name the last wins
  *   ["$each", a, …]                        the elements, once for every row
  *   {"$each": {"{{key}}": …}}              the members, once for every row; their names must differ

@@ -231,10 +231,44 @@ static bool compile_fields(Builder *b, const OndNode *at) {
   return (b->steps[i].only || ond_node_get(&part, "omit", &names)) && read_names(b, &names, &b->steps[i]);
 }
 
+/* {"$values": ["a", "b"]} or {"$values": true} */
+static bool compile_values(Builder *b, const OndNode *at) {
+  OndNode names;
+  bool all = false;
+  int i;
+
+  if (!only_member(b, at, "$values", &names) || !check_row_allowed(b, at, "$values")) {
+    return false;
+  }
+  i = open_step(b, OND_BODY_VALUES);
+  if (json_object_is_type(names.value, json_type_array)) {
+    return read_names(b, &names, &b->steps[i]);
+  }
+  b->steps[i].n_names = -1;
+  return ond_node_bool(&names, &all, b->err) && (all || ond_node_fail(&names, b->err, "\"$values\" takes a list of fields, or true for all of them"));
+}
+
+/* {"$names": true} */
+static bool compile_names(Builder *b, const OndNode *at) {
+  OndNode yes;
+  bool all = false;
+
+  if (!only_member(b, at, "$names", &yes) || !ond_node_bool(&yes, &all, b->err)) {
+    return false;
+  }
+  if (!all || b->scope.o->kind == OND_KIND_DELETE || b->scope.o->kind == OND_KIND_LIST) {
+    ond_node_fail(at, b->err, all ? "\"$names\" has no meaning here" : "\"$names\" can only be true");
+    ond_error_hint(b->err, "The names of the mapped fields go with rows; a list has {{fields}}.");
+    return false;
+  }
+  open_step(b, OND_BODY_FIELD_NAMES);
+  return true;
+}
+
 /* Whether a template yields an object, as far as one can tell without a row. */
 static bool yields_object(const OndNode *at) {
   if (json_object_is_type(at->value, json_type_object)) {
-    return true;
+    return !is_object_of(at, "$values") && !is_object_of(at, "$names");
   }
   return json_object_is_type(at->value, json_type_string) && strncmp(json_object_get_string(at->value), "$fields", 8) == 0;
 }
@@ -313,7 +347,7 @@ static int compile_members(Builder *b, const OndNode *at, const char *skip) {
 /* A template of an object, with one more member that holds the idempotency key. */
 static bool compile_with_key(Builder *b, const OndNode *at, const char *member) {
   bool plain = json_object_is_type(at->value, json_type_object) && !is_object_of(at, "$fields") && !is_object_of(at, "$merge") &&
-               !is_object_of(at, "$each");
+               !is_object_of(at, "$each") && !is_object_of(at, "$values") && !is_object_of(at, "$names");
   int merge;
   int part;
   int n;
@@ -492,6 +526,12 @@ static bool compile(Builder *b, const OndNode *at) {
     }
     if (is_object_of(at, "$merge")) {
       return compile_merge(b, at);
+    }
+    if (is_object_of(at, "$values")) {
+      return compile_values(b, at);
+    }
+    if (is_object_of(at, "$names")) {
+      return compile_names(b, at);
     }
     return is_object_of(at, "$each") ? compile_each_map(b, at) : compile_object(b, at);
   default: return ond_document_json(at->value, &b->literal) || check_size(b, at);

@@ -24,6 +24,11 @@ extern bool ond_limits_parse(OndConnector *c, const OndNode *at, OndError *err);
 /* "rate_headers": {"remaining": name, "reset": name, "unit": …} */
 extern bool ond_rate_headers_parse(OndConnector *c, const OndNode *at, OndError *err);
 
+/* ---- types.c ---- */
+
+/* {"title": {"value": form, "null": form}} */
+extern bool ond_types_parse(OndConnector *c, const OndNode *at, OndError *err);
+
 /* ---- hosts.c ---- */
 
 /* ["*.example.com", {"host": …, "credentials": true}] */

@@ -21,7 +21,7 @@ typedef struct Documents {
 
 static const char *const DOCUMENT_MEMBERS[] = {"title",       "description",        "docs",  "base_url", "variables",    "auth",
                                                "headers",     "rate_limit",         "retry", "gzip",     "rate_headers", "concurrency",
-                                               "timeout_ms",  "connect_timeout_ms", "check", "objects",  "hosts",        NULL};
+                                               "timeout_ms",  "connect_timeout_ms", "check", "objects",  "hosts",        "types",       NULL};
 
 static const char *const OPTION_MEMBERS[] = {"rate_limit", "concurrency", "timeout_ms", "connect_timeout_ms", "retry", "headers",
                                              "variables",  "gzip",        "check",      NULL};
@@ -87,6 +87,9 @@ static bool parse_document(OndConnector *c, const OndNode *document, OndError *e
 
   if (!ond_node_object(document, DOCUMENT_MEMBERS, err) || !parse_words(document, err) || !ond_limits_parse(c, document, err) ||
       !parse_auth(c, document, err)) {
+    return false;
+  }
+  if (ond_node_get(document, "types", &at) && !ond_types_parse(c, &at, err)) {
     return false;
   }
   if (ond_node_get(document, "hosts", &at) && !ond_hosts_parse(c, &at, err)) {
@@ -269,6 +272,14 @@ bool ond_connector_check_auth(const OndConnector *c, const OndAuth *auth, OndErr
 
 const OndConnectorLimits *ond_connector_limits(const OndConnector *c) {
   return &c->limits;
+}
+
+void ond_connector_set_fields(OndConnector *c, int n, const char *const *names) {
+  c->n_fields = n;
+  c->fields = ond_arena_alloc(c->arena, (size_t)(n + 1) * sizeof(*c->fields));
+  for (int i = 0; i < n; i++) {
+    c->fields[i] = (OndBytes){ond_arena_strdup(c->arena, names[i]), strlen(names[i])};
+  }
 }
 
 const char *ond_connector_base_url(const OndConnector *c) {

@@ -10,6 +10,7 @@
  *    "variables": {"subdomain": {"required": true} | {"default": …}, each with "description"},
  *    "hosts": ["*.example.com", {"host": "files.example.com", "credentials": true}],     -- that URLs in answers may name beside its own
  *    "rate_headers": {"remaining": name, "reset": name, "unit": "seconds" | "ms"},
+ *    "types": {"title": {"value": {"title": [{"text": {"content": "$text"}}]}, "null": {"title": []}}},   -- forms that mappings name: {"column": "name", "as": "title"}
  *    LIMITS, "headers": {…}, "check": {…}, "objects": {"contacts": OBJECT, "*": OBJECT}}
  *   OBJECT = {"title", "description", "key": "email" | {"field": "email", "fold": "lower"}, "required": [fields], "columns": [columns],
  *             "variables": {…}, "headers": {…}, "upsert": OP, "create": OP, "update": OP, "delete": OP, "lookup": LOOKUP}
@@ -152,6 +153,12 @@ extern const char *ond_connector_base_url(const OndConnector *c);
 extern const char *ond_connector_key_field(const OndConnector *c);
 /* Target fields that a sync which creates must map; NULL past the end. */
 extern const char *ond_connector_required(const OndConnector *c, int index);
+/* The number of a type that mappings may name ("as"); -1 and err, whose hint lists them. */
+extern int ond_connector_type(const OndConnector *c, const char *name, OndError *err);
+/* Appends a value (JSON) in the form of the type. False when out is full. */
+extern bool ond_connector_form(const OndConnector *c, int type, OndBytes value, OndBuf *out);
+/* The sync's top-level target fields in the order of the payload: what {"$values": true} and {"$names": true} are about. Copied. */
+extern void ond_connector_set_fields(OndConnector *c, int n, const char *const *names);
 /* Whether credentials of this type may be used; the hint of err lists those that may. */
 extern bool ond_connector_takes_auth(const OndConnector *c, const char *kind, OndError *err);
 /*

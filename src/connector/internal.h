@@ -55,6 +55,8 @@ typedef struct OndRequestTemplate {
 typedef enum OndBodyCode {
   OND_BODY_LITERAL, /* bytes */
   OND_BODY_FIELDS,  /* the row's object, or a part of it */
+  OND_BODY_VALUES,  /* an array of some fields of the row, or of all */
+  OND_BODY_FIELD_NAMES, /* an array of the names of all fields */
   OND_BODY_VALUE,   /* one value with its JSON type */
   OND_BODY_TEXT,    /* a JSON string with references in it */
   OND_BODY_NAME,    /* the same as the name of a member that must differ from row to row */
@@ -68,7 +70,7 @@ typedef struct OndBodyStep {
   OndBodyCode code;
   OndBytes literal; /* LITERAL */
   OndTemplate text; /* VALUE (its only part), TEXT, NAME; literals are JSON-escaped */
-  int n_names;      /* FIELDS */
+  int n_names;      /* FIELDS; VALUES: -1 means all */
   const OndBytes *names;
   bool only;  /* FIELDS: the names are the ones kept, not the ones left out */
   bool comma; /* EACH: between rows */
@@ -166,6 +168,29 @@ typedef struct OndVariable {
   bool in_base_url; /* the destination's alone */
 } OndVariable;
 
+/* ---- types ---- */
+
+#define OND_FORM_PIECES_MAX 16
+
+/* What follows a literal piece of a form. */
+typedef enum OndFormKind { OND_FORM_END, OND_FORM_VALUE, OND_FORM_TEXT } OndFormKind;
+
+typedef struct OndFormPiece {
+  OndFormKind kind;
+  OndBytes literal;
+} OndFormPiece;
+
+typedef struct OndForm {
+  int n;
+  OndFormPiece *pieces;
+} OndForm;
+
+typedef struct OndType {
+  const char *name;
+  OndForm value;
+  OndForm null; /* n == 0: a null stays null */
+} OndType;
+
 /* Names of the headers that tell what is left; remaining NULL: the usual ones. */
 typedef struct OndRateHeaders {
   const char *remaining;
@@ -220,6 +245,10 @@ struct OndConnector {
   int n_variables;
   int n_account_variables; /* the first ones: of the connector, not of the object */
   OndVariable *variables;
+  int n_types;
+  OndType *types;
+  int n_fields; /* top-level target fields of the sync, in the payload's order */
+  OndBytes *fields;
   int n_headers; /* of every request */
   OndHeader *headers;
   int n_overrides; /* of the destination, over those of a connector's document */

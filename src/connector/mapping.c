@@ -49,6 +49,26 @@ const int *ond_mapping_sorted(const OndMapping *m) {
   return m->sorted;
 }
 
+const char *ond_mapping_member(const OndMapping *m, int i) {
+  const Node *child = m->root->child;
+
+  while (child != NULL && i-- > 0)
+    child = child->next;
+  return child == NULL ? NULL : child->name;
+}
+
+bool ond_mapping_fills(const OndMapping *m, const char *field) {
+  size_t n = strlen(field);
+
+  for (int i = 0; i < m->n; i++) {
+    const char *target = m->fields[i].target;
+
+    if (strncmp(target, field, n) == 0 && (target[n] == '\0' || target[n] == '.' || target[n] == '['))
+      return true;
+  }
+  return false;
+}
+
 void ond_mapping_free(OndMapping *m) {
   if (m == NULL)
     return;
@@ -206,11 +226,21 @@ static const char *copy_string(OndMapping *m, json_object *value) {
 static bool wrong(OndError *err, const char *target, const char *what) {
   ond_error_set(err, "source of \"%.100s\" in the mapping %s", target, what);
   ond_error_pointer(err, "/%.100s", target);
-  ond_error_hint(err, "A source is \"column\", {\"column\": …}, {\"const\": …}, {\"template\": …}, {\"sql\": …} or {\"lookup\": …}, with \"null\": \"send\" | \"omit\" and \"detect\": false if wanted.");
+  ond_error_hint(err, "A source is \"column\", {\"column\": …}, {\"const\": …}, {\"template\": …}, {\"sql\": …} or {\"lookup\": …}, with \"null\": \"send\" | \"omit\", \"detect\": false and \"as\": \"type\" if wanted.");
   return false;
 }
 
-static bool parse_option(OndField *f, const char *name, json_object *value, OndError *err) {
+static bool is_option(const char *name) {
+  return strcmp(name, "null") == 0 || strcmp(name, "detect") == 0 || strcmp(name, "as") == 0;
+}
+
+static bool parse_option(OndMapping *m, OndField *f, const char *name, json_object *value, OndError *err) {
+  if (strcmp(name, "as") == 0) {
+    if (!json_object_is_type(value, json_type_string) || json_object_get_string_len(value) == 0)
+      return wrong(err, f->target, "has an \"as\" that is not the name of a type");
+    f->as = copy_string(m, value);
+    return true;
+  }
   if (strcmp(name, "detect") == 0) {
     if (!json_object_is_type(value, json_type_boolean))
       return wrong(err, f->target, "has a \"detect\" that is not true or false");
@@ -320,8 +350,8 @@ static bool parse_source(OndMapping *m, OndField *f, json_object *source, OndErr
   if (!json_object_is_type(source, json_type_object))
     return wrong(err, f->target, "is neither a text nor an object");
   json_object_object_foreach(source, name, value) {
-    if (strcmp(name, "null") == 0 || strcmp(name, "detect") == 0) {
-      if (!parse_option(f, name, value, err))
+    if (is_option(name)) {
+      if (!parse_option(m, f, name, value, err))
         return false;
     } else if (strcmp(name, "column") == 0 || strcmp(name, "const") == 0 || strcmp(name, "template") == 0 || strcmp(name, "sql") == 0 ||
                strcmp(name, "lookup") == 0) {
@@ -356,13 +386,13 @@ static bool parse_list_item(OndMapping *m, OndField *f, json_object *item, int i
   json_object_object_foreach(item, name, value) {
     if (strcmp(name, "source") == 0 || strcmp(name, "destination") == 0)
       continue;
-    if (strcmp(name, "null") != 0 && strcmp(name, "detect") != 0) {
+    if (!is_option(name)) {
       char what[160];
 
       snprintf(what, sizeof(what), "has an unknown member \"%.100s\"", name);
       return wrong(err, f->target, what);
     }
-    if (!parse_option(f, name, value, err))
+    if (!parse_option(m, f, name, value, err))
       return false;
   }
   return true;

@@ -4,7 +4,7 @@
  * Two forms: an object target -> source, or a list [{"source": …, "destination": …}]. A target may be a path ("properties.plan", "tags[0]";
  * a name with dots in double quotes). A source is "column", {"column": …}, {"const": …}, {"template": …}, {"sql": …} or {"lookup": {"sync": "companies",
  * "by": ["company_id"], "missing": "wait" | "null" | "invalid"}} (the remote id that another sync stored for the row whose key is in these columns), each
- * object with optional "null": "send" | "omit" and "detect": false. NULL mapping: every column under its own name (ond_mapping_identity).
+ * object with optional "null": "send" | "omit", "detect": false and "as": a type of the connector. NULL mapping: every column under its own name (ond_mapping_identity).
  *
  * Also here: assembling a row's payload from its fields' values, for the paths make a tree.
  */
@@ -31,6 +31,7 @@ typedef struct OndField {
   bool null_given;           /* "null" was said: a template with a missing value is NULL then, not an invalid row */
   bool null_omit;
   bool detect;
+  const char *as;            /* the connector's type that the value takes the form of; NULL: none */
 } OndField;
 
 typedef struct OndMapping OndMapping;
@@ -48,6 +49,10 @@ extern const int *ond_mapping_sorted(const OndMapping *m);
  * are. A mapping in the list form keeps its order.
  */
 extern void ond_mapping_order(OndMapping *m, const int *ranks);
+/* Whether the mapping fills the field, or a part of it: "address.city" of "address". */
+extern bool ond_mapping_fills(const OndMapping *m, const char *field);
+/* The name of the payload's member number i, from 0; NULL past the end. */
+extern const char *ond_mapping_member(const OndMapping *m, int i);
 /*
  * Appends the payload: a JSON object with values[i] (JSON bytes) at field i's place. p == NULL: left out (null inside an array). False when out is full.
  */

@@ -376,6 +376,8 @@ static OndBytes jsonb_bytes(const Row *row, int column) {
 }
 
 static void draft_payload(Receiver *r, OndChangeDraft *draft) {
+  const OndBytes *values;
+
   draft->n_columns = r->spec->n_template_columns;
   draft->columns = r->template_columns;
   for (int i = 0; i < draft->n_columns; i++) {
@@ -383,8 +385,9 @@ static void draft_payload(Receiver *r, OndChangeDraft *draft) {
 
     r->template_columns[i] = value_is_null(value) ? JSON_NULL : *value;
   }
+  values = ond_spec_form_values(r->spec, r->field_values, &r->fields);
   ond_buf_reset(&r->fields);
-  if (!ond_mapping_render(r->spec->mapping, r->field_values, &r->fields))
+  if (!ond_mapping_render(r->spec->mapping, values, &r->fields))
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a row of the model is too large"),
                     errdetail("The fields of the row with the key %s pass 256 MB.", r->key_json.data)));
   draft->fields = (OndBytes){r->fields.data, r->fields.len};
@@ -527,8 +530,10 @@ static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *
   if (row->has_state)
     o.remote_id = text_bytes(row, r->columns.remote_id);
   if (presence == OND_MODEL_ROW) {
+    const OndBytes *values = ond_spec_form_values(r->spec, r->field_values, &r->fields);
+
     ond_buf_reset(&r->fields);
-    if (ond_mapping_render(r->spec->mapping, r->field_values, &r->fields))
+    if (ond_mapping_render(r->spec->mapping, values, &r->fields))
       o.fields = (OndBytes){r->fields.data, r->fields.len};
   }
   r->input->observe(&o, r->input->observe_arg);

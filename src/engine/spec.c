@@ -281,19 +281,6 @@ static char *from_utf8(const char *text) {
   return pg_any_to_server(text, (int)strlen(text), PG_UTF8);
 }
 
-/* Whether the mapping fills the field, or a part of it: "address.city" of "address". */
-static bool is_mapped(const OndSpec *spec, const char *field) {
-  size_t n = strlen(field);
-
-  for (int i = 0; i < ond_mapping_count(spec->mapping); i++) {
-    const char *target = ond_mapping_field(spec->mapping, i)->target;
-
-    if (strncmp(target, field, n) == 0 && (target[n] == '\0' || target[n] == '.' || target[n] == '['))
-      return true;
-  }
-  return false;
-}
-
 /* What a record cannot be made without. */
 static void check_required(const OndSpec *spec) {
   StringInfoData missing, all;
@@ -307,7 +294,7 @@ static void check_required(const OndSpec *spec) {
     char *field = from_utf8(name);
 
     appendStringInfo(&all, "%s%s", i > 0 ? ", " : "", field);
-    if (!is_mapped(spec, field))
+    if (!ond_mapping_fills(spec->mapping, field))
       appendStringInfo(&missing, "%s%s", missing.len > 0 ? ", " : "", field);
   }
   if (missing.len > 0)
@@ -332,6 +319,58 @@ static void check_key_field(const OndSpec *spec) {
   }
 }
 
+/* "as" of the mapping's fields. */
+static void compile_types(OndSpec *spec) {
+  int n = ond_mapping_count(spec->mapping);
+
+  for (int i = 0; i < n; i++) {
+    const OndField *f = ond_mapping_field(spec->mapping, i);
+    OndError err = {0};
+
+    if (f->as == NULL)
+      continue;
+    if (spec->field_type == NULL) {
+      spec->field_type = palloc(sizeof(int) * n);
+      for (int k = 0; k < n; k++)
+        spec->field_type[k] = -1;
+    }
+    spec->field_type[i] = ond_connector_type(spec->connector, f->as, &err);
+    if (spec->field_type[i] < 0) {
+      ond_error_detail(&err, "The mapping of \"%s\" names it.", f->target);
+      ond_raise(&err);
+    }
+  }
+}
+
+const OndBytes *ond_spec_form_values(const OndSpec *spec, const OndBytes *values, OndBuf *scratch) {
+  int n = ond_mapping_count(spec->mapping);
+  OndBytes *formed;
+
+  if (spec->field_type == NULL)
+    return values;
+  formed = palloc(sizeof(OndBytes) * n);
+  for (int i = 0; i < n; i++) {
+    formed[i] = values[i];
+    if (spec->field_type[i] < 0 || values[i].p == NULL)
+      continue;
+    ond_buf_reset(scratch);
+    if (!ond_connector_form(spec->connector, spec->field_type[i], values[i], scratch))
+      ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("field \"%s\" of a row is too large", ond_mapping_field(spec->mapping, i)->target)));
+    formed[i] = (OndBytes){pnstrdup(scratch->data, scratch->len), scratch->len};
+  }
+  return formed;
+}
+
+/* For bodies that name all fields. */
+static void tell_fields(OndSpec *spec) {
+  const char **names = palloc(sizeof(char *) * Max(ond_mapping_count(spec->mapping), 1));
+  int n = 0;
+
+  while (n < ond_mapping_count(spec->mapping) && (names[n] = ond_mapping_member(spec->mapping, n)) != NULL)
+    n++;
+  ond_connector_set_fields(spec->connector, n, names);
+}
+
 static void compile_connector(OndSpec *spec, const OndDestination *destination) {
   OndError err = {0};
   const char *name;
@@ -341,6 +380,8 @@ static void compile_connector(OndSpec *spec, const OndDestination *destination) 
     ond_raise(&err);
   check_required(spec);
   check_key_field(spec);
+  compile_types(spec);
+  tell_fields(spec);
   while (ond_connector_column(spec->connector, spec->n_template_columns) != NULL)
     spec->n_template_columns++;
   spec->template_value = palloc(sizeof(int) * Max(spec->n_template_columns, 1));

@@ -54,6 +54,7 @@ typedef struct OndSpec {
   int **field_parts;          /* per template field: value of each part, -1: literal */
   int n_template_columns;     /* columns that the connector's templates name, as ond_connector_column() numbers them */
   int *template_value;
+  int *field_type;            /* per mapping field: the connector's type it takes the form of, -1: none; NULL: no field has one */
   int cursor_value;           /* -1: no cursor */
   bool free_registered;
 } OndSpec;
@@ -69,6 +70,9 @@ extern void ond_spec_append_from(StringInfo s, const OndSpec *spec);
  * The result lives in the current context; connector and mapping are freed when the context is reset or deleted.
  */
 extern OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDestination *destination);
+
+/* The values of the mapping's fields in the forms that it gives them ("as"); values itself where none has one. scratch is overwritten. */
+extern const OndBytes *ond_spec_form_values(const OndSpec *spec, const OndBytes *values, OndBuf *scratch);
 
 /* SQL type of cursor_overlap: interval for times, the cursor's own type for numbers. */
 extern const char *ond_spec_overlap_type(const OndSpec *spec);

@@ -82,6 +82,19 @@ SELECT method, url FROM ondatra.preview_sync('s', 1);
 SELECT ondatra.replace_connector('hubspot', spec) FROM ondatra.connectors WHERE name = 'hubspot';
 SELECT ondatra.replace_connector('nothing', '{}');
 
+-- forms of values
+SELECT ondatra.create_connector('wrap', '{"title": "Wrap", "base_url": "https://wrap.example",
+  "types": {"title": {"value": {"title": [{"text": "$text"}]}, "null": {"title": []}}, "number": {"value": {"number": "$value"}, "null": {"number": null}}},
+  "objects": {"pages": {"required": ["Name"], "upsert": {"method": "POST", "batch": {"rows": 10}, "body": {"names": {"$names": true}, "pages": ["$each", "$fields"]}}}}}');
+SELECT ondatra.create_destination('w', 'wrap') > 0 AS created;
+SELECT ondatra.create_sync('w', 'regress_con.people', 'w', 'pages', mapping => '{"Name": {"column": "name", "as": "titel"}}');
+SELECT ondatra.create_sync('w', 'regress_con.people', 'w', 'pages', mapping => '{"Name": {"column": "name", "as": 1}}');
+SELECT ondatra.create_sync('w', 'SELECT id, CASE WHEN id = 1 THEN name END AS name FROM regress_con.people ORDER BY id', 'w', 'pages', key => '{id}', mode => 'append',
+  mapping => '[{"source": "name", "destination": "Name", "as": "title"}, {"source": {"column": "id", "as": "number"}, "destination": "No"}, {"source": {"const": 7}, "destination": "C", "as": "title"}]') > 0 AS created;
+SELECT body FROM ondatra.preview_sync('w', 1);
+SELECT ondatra.replace_connector('wrap', spec #- '{types,title}') FROM ondatra.connectors WHERE name = 'wrap';
+SELECT ondatra.replace_connector('wrap', jsonb_set(spec, '{objects,pages,required}', '["Name", "Owner"]')) FROM ondatra.connectors WHERE name = 'wrap';
+
 -- rights: others see and use only what is builtin or of their roles
 SET ROLE regress_bob;
 SELECT name FROM ondatra.connectors WHERE NOT builtin;

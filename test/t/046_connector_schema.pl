@@ -34,6 +34,7 @@ my %places = (
     'a key' => [{title => 'x', objects => {o => {key => {'?' => 1}}}}, 'definitions/object/properties/key/oneOf/1'],
     'an operation' => [$upsert->('?' => 1), 'definitions/operation', 'connectors.md', '## Operations'],
     'a lookup' => [{title => 'x', objects => {o => {lookup => {'?' => 1}}}}, 'definitions/lookup', 'connectors.md', '### Lookups'],
+    'a type' => [{types => {t => {'?' => 1}}}, 'properties/types/additionalProperties', 'connectors.md', '### Types'],
     'a host' => [{hosts => [{'?' => 1}]}, 'properties/hosts/items/oneOf/1'],
     'a list' => [{title => 'x', objects => {o => {list => {'?' => 1}}}}, 'definitions/list', 'connectors.md', '### Lists'],
     'the next page' => [$list->(next => {'?' => 1}), 'definitions/next', 'connectors.md', '### The next page'],
@@ -147,11 +148,11 @@ SKIP: {
             rate_limit => {default => ['1/s', '100/10m'], bulk => '5/1h'}, gzip => {min_bytes => 0}, check => {}, rate_headers => {remaining => 'A', reset => 'B'}},
     );
     push @good, {%{ $list->(query => {after => '{{cursor}}'}, rows => '/r', key => {a => '/a'}, next => {cursor => '/n', has_more => {path => '/m', equals => JSON::PP::true}}) },
-        hosts => ['*.a.example', {host => 'b.example', credentials => JSON::PP::true}]}, $list->(format => 'lines', compare => 'text', skip => {path => '/x', absent => JSON::PP::true});
+        types => {t => {value => ['$value'], null => []}}, hosts => ['*.a.example', {host => 'b.example', credentials => JSON::PP::true}]}, $list->(format => 'lines', compare => 'text', skip => {path => '/x', absent => JSON::PP::true});
     my @bad = (
         $list->(next => {}), $list->(next => {cursor => '/a', url => '/b'}), $list->(next => {cursor => 'a'}), $list->(next => {link => ''}), $list->(next => {page => {first => -1}}),
         $list->(query => {a => '{{cursor}}'}, next => {cursor => '/a', total => '/t', total_pages => '/p'}), $list->(format => 'csv'), $list->(pages_max => 0), $list->(rows => 'x'),
-        {%{ $list->() }, hosts => ['https://a.example']}, {%{ $list->() }, hosts => ['a']}, {%{ $list->() }, hosts => [{credentials => JSON::PP::true}]}, {%{ $list->() }, hosts => 'a.example'},
+        {%{ $list->() }, types => {t => {}}}, {%{ $list->() }, types => []}, {%{ $list->() }, types => {t => 'x'}}, {%{ $list->() }, hosts => ['https://a.example']}, {%{ $list->() }, hosts => ['a']}, {%{ $list->() }, hosts => [{credentials => JSON::PP::true}]}, {%{ $list->() }, hosts => 'a.example'},
         [], 'x', {}, {title => 'x'}, {title => 1, objects => {}}, {%{ $upsert->() }, colour => 1}, {%{ $upsert->() }, base_url => 'ftp://x'}, {%{ $upsert->() }, auth => []},
         {%{ $upsert->() }, auth => ['token']}, {%{ $upsert->() }, rate_limit => 'fast'}, {%{ $upsert->() }, rate_limit => [5]}, {%{ $upsert->() }, rate_headers => {reset => 'X'}},
         {%{ $upsert->() }, concurrency => 0}, {%{ $upsert->() }, timeout_ms => '1'}, {%{ $upsert->() }, variables => {v => 1}}, {%{ $upsert->() }, variables => {v => {default => []}}},

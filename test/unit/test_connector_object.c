@@ -318,3 +318,80 @@ TEST(headers_that_say_nothing_is_left) {
   CHECK_INT(pause_ms(RATE("hours"), ""), -1);
   CHECK_INT(pause_ms(DOC(", 'rate_headers': {'remaining': 'X-Left'}", ""), ""), -1);
 }
+
+static const char *formed(Case *t, const char *type, const char *value) {
+  static OndBuf out;
+  int number = ond_connector_type(t->c, type, &t->err);
+
+  ond_buf_free(&out);
+  ond_buf_init(&out, 1000);
+  if (number < 0) {
+    return t->err.hint;
+  }
+  return ond_connector_form(t->c, number, case_bytes(value), &out) ? out.data : "full";
+}
+
+TEST(types_give_values_a_form) {
+  static const char SPEC[] = ", 'types': {'title': {'value': {'title': [{'text': {'content': '$text'}}], 'raw': '$value'}, 'null': {'title': []}}, 'n': {'value': ['$value']}}";
+  Case t = {0};
+
+  t.c = open_document(&t, (Said){.document = DOC("", ""), .account_only = true});
+  REQUIRE(t.c != NULL);
+  CHECK_STR(formed(&t, "title", "1"), "It has no \"types\": leave \"as\" out.");
+  ond_connector_free(t.c);
+  {
+    char document[1000];
+
+    snprintf(document, sizeof(document), "{'title': 'A', 'base_url': 'https://x'%s, 'objects': {'o': {%s}}}", SPEC, OPS);
+    t.c = open_document(&t, (Said){.document = document, .account_only = true});
+  }
+  REQUIRE(t.c != NULL);
+  CHECK_STR(formed(&t, "title", " 12.50 "), "{\"title\":[{\"text\":{\"content\":\"12.50\"}}],\"raw\":12.50}");
+  CHECK_STR(formed(&t, "title", "\"a\\n\\\"b\""), "{\"title\":[{\"text\":{\"content\":\"a\\n\\\"b\"}}],\"raw\":\"a\\n\\\"b\"}");
+  CHECK_STR(formed(&t, "title", "{\"a\": \"x\"}"), "{\"title\":[{\"text\":{\"content\":\"{\\\"a\\\":\\\"x\\\"}\"}}],\"raw\":{\"a\": \"x\"}}");
+  CHECK_STR(formed(&t, "title", "null"), "{\"title\":[]}");
+  CHECK_STR(formed(&t, "n", "null"), "null");
+  CHECK_STR(formed(&t, "m", "1"), "Its types are title, n.");
+  ond_connector_free(t.c);
+#define TYPES(spec) DOC(", 'types': {'t': " spec "}", "")
+  CHECK_STR(said(&t, (Said){.document = TYPES("{'value': {'a': 1}}"), .account_only = true}), "the type does not say where the value belongs");
+  CHECK_STR(said(&t, (Said){.document = TYPES("{'null': 1}"), .account_only = true}), "\"value\" is missing");
+  CHECK_STR(said(&t, (Said){.document = TYPES("{'value': '$value', 'null': '$value'}"), .account_only = true}), "\"$value\" of a null says nothing");
+  CHECK_STR(said(&t, (Said){.document = TYPES("{'value': ['$value', '{{key}}']}"), .account_only = true}), "a type knows only \"$value\" and \"$text\"");
+  CHECK_STR(t.err.pointer, "/types/t/value/1");
+}
+
+static const char *positional(Case *t, const char *body, const char *fields) {
+  static const char *const KEYS[] = {"id"};
+  static const char *const NAMES[] = {"id", "e\"mail", "tags"};
+  char document[600];
+
+  snprintf(document, sizeof(document), "{'title': 'A', 'base_url': 'https://x', 'objects': {'o': {'upsert': {'method': 'POST', 'batch': {'rows': 5}, 'body': %s}}}}", body);
+  ond_http_request_free(&t->request);
+  ond_http_request_init(&t->request);
+  ond_connector_free(t->c);
+  t->c = open_document(t, (Said){.document = document, .object = "o"});
+  if (!t->c || !ond_connector_bind(t->c, OND_MODE_UPSERT, 1, KEYS, &t->err)) {
+    return t->err.message;
+  }
+  ond_connector_set_fields(t->c, 3, NAMES);
+  t->o = ond_connector_operation(t->c, OND_OP_CREATE);
+  case_row(t, 0, "1", fields);
+  case_row(t, 1, "2", "{}");
+  return case_render(t, 2) ? t->request.body.data : t->err.message;
+}
+
+TEST(rows_as_arrays) {
+  static const char ROW[] = "{\"id\": 1.0, \"e\\u0022mail\": null, \"tags\": [1, \"x\"]}";
+  Case t = {0};
+
+  CHECK_STR(positional(&t, "{'c': {'$names': true}, 'r': ['$each', {'$values': true}]}", ROW),
+            "{\"c\":[\"id\",\"e\\\"mail\",\"tags\"],\"r\":[[1.0,null,[1, \"x\"]],[null,null,null]]}");
+  CHECK_STR(positional(&t, "['$each', {'$values': ['tags', 'nix', 'id', 'id']}]", ROW), "[[[1, \"x\"],null,1.0,1.0],[null,null,null,null]]");
+  CHECK_STR(positional(&t, "['$each', {'$values': false}]", ROW), "\"$values\" takes a list of fields, or true for all of them");
+  CHECK_STR(positional(&t, "['$each', {'$values': true, 'a': 1}]", ROW), "\"$values\" must be the only member of its object");
+  CHECK_STR(positional(&t, "{'a': {'$values': true}, 'b': ['$each', 1]}", ROW), "\"$values\" belongs to one row, but a request of \"upsert\" carries up to 5");
+  CHECK_STR(positional(&t, "['$each', {'$names': 'id'}]", ROW), "\"$names\" must be true or false");
+  ond_http_request_free(&t.request);
+  ond_connector_free(t.c);
+}
