@@ -4,6 +4,7 @@
 #   make install    installs both into the server that PG_CONFIG names
 #   make check      everything from nothing: packages, build, install, all tests (as root on Debian)
 #   make check-all  the same with PostgreSQL 15, 17 and 18, each in a Debian of its own (as root, with debootstrap)
+#   make check-deep the same on a server with assertions, under valgrind, and with sanitizers (as root on Debian)
 #   make fuzz       fuzz targets, 3 s each; FUZZ_SECONDS=3600 for long, FUZZ_TARGETS="url json" for some
 #   make demo       a private cluster with a scripted API beside it, left running; make demo-stop ends it
 #   make format     clang-format over src/ and test/
@@ -15,7 +16,7 @@ EXTVERSION = 0.1.0
 PG_CONFIG ?= pg_config
 
 # These goals install what they need themselves; PGXS may not be there yet, and has a `check` of its own.
-SCRIPTED := check check-all fuzz demo demo-stop format
+SCRIPTED := check check-all check-deep fuzz demo demo-stop format
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
 .PHONY: $(SCRIPTED)
@@ -25,6 +26,8 @@ fuzz:
 	@bash scripts/fuzz.sh $(or $(FUZZ_SECONDS),3) $(FUZZ_TARGETS)
 check-all:
 	@bash scripts/check-all.sh
+check-deep:
+	@bash scripts/check-deep.sh
 demo:
 	@bash scripts/demo.sh
 demo-stop:

@@ -37,6 +37,14 @@ void ond_call_end(OndCall *call) {
   MemoryContextSwitchTo(call->context);
 }
 
+void ond_api_adopt(MemoryContextCallbackFunction free_it, void *p) {
+  MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+  callback->func = free_it;
+  callback->arg = p;
+  MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+}
+
 OndSync *ond_call_edit(OndCall *call, const char *name) {
   OndSync *sync = ond_sync_get(name, call->user);
   int64 locked;

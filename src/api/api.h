@@ -33,6 +33,9 @@ extern int ond_waits_for_me(int pid);
 /* The refusal alone, for functions that do not need "ours" at their start. */
 extern void ond_call_refuse_in_run(void);
 
+/* What no context knows (malloc): free_it(p) when the current memory context ends, also after an error. */
+extern void ond_api_adopt(MemoryContextCallbackFunction free_it, void *p);
+
 /* Argument n (from 0) as a C string; NULL for NULL. */
 extern char *ond_arg_text(FunctionCallInfo fcinfo, int n);
 /* Likewise; NULL is an error that names the argument. */

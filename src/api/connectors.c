@@ -196,6 +196,10 @@ static bool suits_mapping(const OndConnector *c, const OndSync *s, OndError *err
   return ok;
 }
 
+static void free_connector(void *connector) {
+  ond_connector_free(connector);
+}
+
 static void check_destination(int64 destination_id, const OndConnectorRow *c, Oid user) {
   OndDestination *old = ond_destination_load(destination_id);
   OndDestination d;
@@ -212,16 +216,13 @@ static void check_destination(int64 destination_id, const OndConnectorRow *c, Oi
   d.document = c->document;
   ids = ond_destination_syncs(destination_id, &n);
   connector = compile_for(&d, NULL);
+  ond_api_adopt(free_connector, connector);
   auth = ond_destination_auth(&d);
   if (!ond_connector_takes_auth(connector, ond_auth_type_name(auth->type), &err)) {
-    ond_auth_free(auth);
-    ond_connector_free(connector);
     raise_unusable("destination", d.name, d.connector, err.message, err.hint);
     return;
   }
-  ond_auth_free(auth);
   check_base_url(old, connector, ids, n, user);
-  ond_connector_free(connector);
   for (int i = 0; i < n; i++) {
     OndSync *s = ond_sync_load(ids[i]);
     bool ok;

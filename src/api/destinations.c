@@ -19,6 +19,10 @@
 
 #define NAMES_SHOWN_MAX 10
 
+static void free_auth(void *auth) {
+  ond_auth_free(auth);
+}
+
 OndAuth *ond_destination_auth(const OndDestination *d) {
   char *text = d->auth == NULL ? NULL : ond_to_utf8(d->auth);
   OndError err;
@@ -27,6 +31,7 @@ OndAuth *ond_destination_auth(const OndDestination *d) {
   if (auth == NULL) {
     ond_raise(&err);
   }
+  ond_api_adopt(free_auth, auth);
   return auth;
 }
 
@@ -44,14 +49,11 @@ static List *check_documents(OndDestination *d) {
   List *secrets = NIL;
   OndAuth *auth;
   OndError err;
-  bool named;
 
   ond_connector_keep(d->connector);
   ond_destination_read_document(d);
   auth = ond_destination_auth(d);
-  named = check_account(d, auth, &err);
-  if (!named) {
-    ond_auth_free(auth);
+  if (!check_account(d, auth, &err)) {
     ond_raise(&err);
   }
   for (int i = 0; i < auth->n; i++) {
@@ -59,7 +61,6 @@ static List *check_documents(OndDestination *d) {
       secrets = lappend(secrets, pstrdup(auth->items[i].ref));
     }
   }
-  ond_auth_free(auth);
   for (int i = 0; i < list_length(secrets); i++) {
     char *name = list_nth(secrets, i);
 

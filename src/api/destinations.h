@@ -8,7 +8,7 @@
 #include "catalog/sync.h"
 #include "connector/connector.h"
 
-/* malloc memory: free with ond_auth_free(). */
+/* It ends with the current memory context, also after an error. */
 extern OndAuth *ond_destination_auth(const OndDestination *d);
 
 /*
