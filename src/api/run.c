@@ -43,6 +43,7 @@
 #include "worker/state.h"
 
 #define LOOK_MS        200
+#define BUSY_MS        50 /* before another try: who has the run lock may need a moment */
 #define NOTICE_US      1000000
 #define RECORD_WAIT_MS 15000 /* for the scheduler's record of a run that died */
 #define KEYS_BYTES_MAX 1048576
@@ -355,22 +356,28 @@ static void cannot_start(OndStart why) {
                   errhint("Try again later, call ondatra.trigger_sync(), or raise max_worker_processes.")));
 }
 
-/* A guard held a run of the sync, and nobody has decided yet. */
-static void refuse_held(const OndSync *sync) {
+/* A guard held a run of the sync, and nobody has decided yet; or somebody has approved it, and this is a run of a few rows. */
+static void refuse_held(const RunCall *call) {
+  const OndSync *sync = call->sync;
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(sync->sync_id)};
+  bool canary = call->keys != NULL || call->request.max_rows >= 0;
   char *guard = NULL;
   int64 run_id = 0;
   OndScope scope;
   bool isnull;
 
   ond_our_begin(&scope, true);
-  if (ond_spi_snapshot("SELECT run_id, error_message FROM ondatra.all_runs WHERE sync_id = $1 AND finished_at IS NULL AND status = 'held' AND approved_by IS NULL", 1, types,
+  if (ond_spi_snapshot("SELECT run_id, error_message, approved_by FROM ondatra.all_runs WHERE sync_id = $1 AND finished_at IS NULL AND status = 'held'", 1, types,
                        values, NULL, GetLatestSnapshot()) > 0) {
     run_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
     guard = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("run %lld of sync \"%s\" is held", (long long)run_id, sync->name), errdetail("%s", guard),
+    if (SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3) == NULL)
+      ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("run %lld of sync \"%s\" is held", (long long)run_id, sync->name), errdetail("%s", guard),
                     errhint("Call ondatra.approve_run(%lld) or ondatra.reject_run(%lld) first.", (long long)run_id, (long long)run_id)));
+    if (canary)
+      ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("run %lld of sync \"%s\" was approved and is about to go on", (long long)run_id, sync->name),
+                      errhint("Call run_sync() without keys and max_rows to go on with it.")));
   }
   ond_our_end(&scope);
 }
@@ -385,7 +392,7 @@ static void start(RunCall *call) {
 
     CHECK_FOR_INTERRUPTS();
     check_deadline(call);
-    refuse_held(call->sync);
+    refuse_held(call);
     if (ond_sync_pid(MyDatabaseId, call->sync->sync_id, &other) == 0 && await_edit(call))
       continue;
     result = ond_start_run(&call->request, call->sync->name, keys, true, &call->started);
@@ -524,6 +531,8 @@ static Datum run_and_wait(RunCall *call) {
     start(call);
     while (!watch(call, &found)) {
       leave(call);
+      (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, BUSY_MS, PG_WAIT_EXTENSION);
+      ResetLatch(MyLatch);
       start(call);
     }
     row = found;

@@ -110,12 +110,17 @@ static void insert_run(const Run *run) {
           7, types, values, NULL);
 }
 
+/* A run of a few rows, as somebody asked with keys or max_rows. */
+static bool is_canary(const Run *run) {
+  return run->request->keys != NULL || run->request->max_rows >= 0;
+}
+
 /* What was asked for so far is covered by this run: its snapshot comes later. A canary covers nothing. */
 static void consume_requests(const Run *run) {
   Oid types[1] = {INT8OID};
   Datum values[1] = {Int64GetDatum(run->sync->sync_id)};
 
-  if (run->request->keys != NULL || run->request->max_rows >= 0)
+  if (is_canary(run))
     return;
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
   ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET recover_at = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1 AND recover_at IS NOT NULL", 1, types,
@@ -157,7 +162,7 @@ static void load_approval(Run *run) {
   MemoryContextSwitchTo(saved);
 }
 
-/* False: another run or an edit has the lock, or a held run of the sync waits for somebody's word. */
+/* False: another run or an edit has the lock, or a held run of the sync waits for somebody's word, or was approved and is no canary's to go on with. */
 static bool open_run(Run *run) {
   int64 held;
   bool approved;
@@ -169,7 +174,7 @@ static bool open_run(Run *run) {
   }
   load_sync(run);
   held = ond_held_run(run->sync->sync_id, &approved);
-  if (held != 0 && !approved) {
+  if (held != 0 && (!approved || is_canary(run))) {
     ond_tx_commit();
     return false;
   }

@@ -57,11 +57,11 @@ sub ended {
 
 # A mirror of 20 rows that are delivered.
 sub delivered_mirror {
-    my ($name, $columns, $model) = @_;
+    my ($name, $columns, $model, %options) = @_;
     $t->reset_destination;
     $t->sql("CREATE TABLE mart.$name ($columns)") if $columns;
     $t->sql("INSERT INTO mart.$name SELECT i, 'v' FROM generate_series(90, 109) i");
-    $t->sync($name, $model || "mart.$name", 'api', mode => 'mirror', options => {in_doubt_wait => '1ms'});
+    $t->sync($name, $model || "mart.$name", 'api', mode => 'mirror', options => {in_doubt_wait => '1ms', %options});
     $t->run_is($t->run($name), {rows_created => 20}, "$name: 20 rows are delivered");
     return 'state_' . $t->sql("SELECT sync_id FROM ondatra.syncs WHERE name = '$name'");
 }
@@ -204,6 +204,16 @@ for my $case (['parts', 'parts_b', 'a partition that is reloaded', 'TRUNCATE mar
     $t->sql("SELECT ondatra.run_sync('other', max_rows => 1)");
     $t->poll(sub { $t->records->{2}{v} eq 'asked for' }, 'a request that was there before a canary is answered');
     $t->poll_sql("SELECT count(*) FROM ondatra.sync_runs WHERE sync_name = 'other' AND run_id > $canary AND rows_scanned = 2 AND finished_at IS NOT NULL AND requested_by = 'ann'", '2', 'by a run of its own');
+}
+
+# --- a run that was held and approved is nobody's canary
+{
+    delivered_mirror('approved', 'id int PRIMARY KEY, v text', undef, max_deletes => 1);
+    $t->sql('DELETE FROM mart.approved WHERE id < 95');
+    my $held = $t->sql("SELECT run_id FROM ondatra.run_sync('approved') WHERE status = 'held'");
+    $t->admin("UPDATE ondatra.all_runs SET approved_by = 'ann' WHERE run_id = $held");
+    $t->sql_fails("SELECT ondatra.run_sync('approved', $_)", qr/run $held of sync "approved" was approved/, "a run with $_ does not go on with it") for "keys => '{\"id\": 90}'", 'max_rows => 1';
+    $t->run_is($t->run('approved'), {run_id => $held, status => 'succeeded', rows_deleted => 5}, 'a whole one does');
 }
 
 # --- four at once: one after the other
