@@ -15,6 +15,7 @@
 #include "utils/wait_event.h"
 
 #include "api/caller.h"
+#include "api/destinations.h"
 #include "catalog/connector.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
@@ -61,6 +62,7 @@ void ond_caller_open(OndCaller *c, const OndDestination *d, const char *object, 
   ond_http_request_init(&c->request);
   if (!ond_http_global_init(&err))
     ond_raise(&err);
+  c->destination = d;
   c->connector = ond_destination_compile(d, account_only ? NULL : &nobody);
   c->auth = ond_destination_credentials(d, c->connector, &err);
   if (c->auth == NULL)
@@ -110,13 +112,25 @@ static void get_permit(OndCaller *c, int rate_group) {
   c->permit = true;
 }
 
-/* One try: its answer is c->response. */
-static void try_once(OndCaller *c, int rate_group, bool bare) {
+/* Which hosts get credentials the connector has decided: bare says so. */
+static void put_credentials(OndCaller *c) {
+  OndError err = {0};
+
+  if (!ond_auth_trust(c->auth, c->request.url, &err) || !ond_auth_apply(c->auth, &c->request, &err))
+    ond_raise(&err);
+}
+
+/* One try: its answer is c->response. Asks for an access token first: not while a permit is held. */
+static void try_once(OndCaller *c, int rate_group, bool bare, int64 above_version) {
   OndError err = {0};
 
   end_exchange(c);
+  if (!bare)
+    c->token_version = ond_backend_token(c->destination, c->auth, above_version);
   get_permit(c, rate_group);
-  if ((!bare && !ond_auth_apply(c->auth, &c->request, &err)) || !ond_http_start(c->http, &c->request, &err))
+  if (!bare)
+    put_credentials(c);
+  if (!ond_http_start(c->http, &c->request, &err))
     ond_raise(&err);
   while ((c->response = ond_http_take(c->http)) == NULL) {
     CHECK_FOR_INTERRUPTS();
@@ -128,13 +142,15 @@ static void try_once(OndCaller *c, int rate_group, bool bare) {
   ond_auth_scrub(c->auth, &c->response->headers);
 }
 
-/* A challenge of the credentials is answered at once. */
+/* A challenge of the credentials is answered at once, and a token that is refused replaced once. */
 static void converse(OndCaller *c, int rate_group, bool bare) {
   OndError err = {0};
 
-  try_once(c, rate_group, bare);
+  try_once(c, rate_group, bare, 0);
+  if (!bare && c->token_version > 0 && c->response->status == 401)
+    try_once(c, rate_group, bare, c->token_version);
   for (int i = 0; !bare && i < CHALLENGES_MAX && c->response->status == 401 && ond_auth_challenged(c->auth, &c->request, c->response, &err); i++)
-    try_once(c, rate_group, bare);
+    try_once(c, rate_group, bare, 0);
 }
 
 static int64 retry_after_us(const OndCaller *c) {

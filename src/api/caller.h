@@ -14,8 +14,10 @@
 #include "worker/shared.h"
 
 typedef struct OndCaller {
+  const OndDestination *destination;
   OndConnector *connector;
   OndAuth *auth;
+  int64 token_version;        /* of the access token in auth; 0: none */
   OndHttp *http;
   OndBudget *budget;
   bool permit;                /* held: a request is on its way */

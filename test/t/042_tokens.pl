@@ -261,6 +261,7 @@ sub refreshed { return map { form($_)->{refresh_token} } asked() }
 sub rotation_killed {
     my ($name, %how) = @_;
     my $sync = setup(2, {%refresh});
+    $t->sql(qq{SELECT ondatra.update_sync('$sync', options => '{"in_doubt_wait": "1 second"}')});
     play('a1', rotates('refresh-zero' => next_token('a1', 'r1')));
     $t->run_is($t->run($sync), {status => 'succeeded', rows_created => 2}, "$name: to begin with");
     my @before = refreshed();
@@ -282,7 +283,8 @@ sub rotation_killed {
     is_deeply([@refreshed[scalar(@before) .. $#refreshed]], $how{refreshed}, "$name: refresh tokens that were used");
     play('z9', rotates($how{last} => next_token('z9', 'z10')));
     touch($sync);
-    $t->run_is($t->run($sync), {status => 'succeeded', rows_failed => 0}, "$name: and the account is not locked out");
+    # what was in doubt when the process died may still arrive for a while: a new version waits for that
+    $t->poll(sub { $t->run($sync)->{status} eq 'succeeded' }, "$name: and the account is not locked out");
     return;
 }
 
@@ -348,6 +350,20 @@ rotation_killed('stored, and not used yet', before => sub { $t->script({method =
     like($err, qr/canceling statement/, 'the caller can give up');
     $t->sql_fails("BEGIN; SELECT ondatra.create_destination('fresh', base_url => '" . $t->url . "', auth => '" . $t->json_of({%refresh}) . "'); SELECT ondatra.test_destination('fresh')",
         qr/is not committed yet/, 'a destination that is not committed has no token');
+}
+
+# --- request() and fetch(): the same, from a caller's transaction --------------------------------------------------------------------
+
+{
+    my $sync = setup(1, {%refresh}, {object => {upsert => {method => 'PUT', path => '/contacts/{{key}}'},
+        list => {method => 'GET', path => '/contacts', query => {page => '{{cursor}}'}, rows => '/rows', key => '/id', next => {page => {first => 1}}, pages_max => 5}}});
+    $t->sql("SELECT ondatra.set_secret('refresh', 'refresh-zero')");
+    $t->script({method => 'POST', path => '^/token$', %{ (rotates('refresh-zero' => next_token('a1', 'r1')))[0] }}, {method => 'POST', path => '^/token$', %{ (rotates(r1 => next_token('a2', 'r2')))[0] }},
+        {path => '^/me', headers => {authorization => '^Bearer a1$'}, answer => {json => {me => 1}}}, {path => '^/contacts', query => {page => '^1$'}, headers => {authorization => '^Bearer a1$'}, answer => {json => {rows => [{id => 1}, {id => 2}]}}},
+        {path => '^/contacts', query => {page => '^2$'}, headers => {authorization => '^Bearer a2$'}, answer => {json => {rows => []}}}, {path => '.', answer => {status => 401}});
+    is($t->sql("BEGIN; SELECT status FROM ondatra.request('$sync', 'GET', '/me'); ROLLBACK"), '200', 'request() has a token');
+    is($t->sql("SELECT count(*) FROM ondatra.fetch('$sync', NULL)"), '2', 'fetch() uses it, and another when it is refused between two pages');
+    is_deeply([refreshed()], ['refresh-zero', 'r1'], 'nothing was lost on the way');
 }
 
 # --- where nothing of it is ------------------------------------------------------------------------------------------------------------
