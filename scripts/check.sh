@@ -141,6 +141,9 @@ needs() {
   done | sort -u
 }
 
+# Descriptions of APIs that connectors are tested against; they are not the project's. Absent: those tests are skipped, visibly.
+[ -n "${ONDATRA_APIS:-}" ] || [ ! -d ../shared/apis ] || ONDATRA_APIS=$(cd ../shared/apis && pwd)
+export ONDATRA_APIS=${ONDATRA_APIS:-}
 export ONDATRA_NPM_DIR=${ONDATRA_NPM_DIR:-/var/tmp/ondatra-npm}
 # shellcheck disable=SC2086,SC2046
 {
