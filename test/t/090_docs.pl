@@ -249,6 +249,7 @@ for my $page (sort keys %pages) {
     $prose =~ s/`[^`\n]*`//g;
     while ($prose =~ /\]\(([^)#\s]*)(?:#([^)\s]+))?\)/g) {
         my ($target, $anchor) = ($1, $2);
+        next if $target =~ m{^https?://};
         my $path = $target eq '' ? $page : $page =~ m{^(.*/)} ? "$1$target" : $target;
         $path = $1 . $2 while $path =~ m{^(.*?)[^/]+/\.\./(.*)$};
         push @broken, "$page: $path" if !-e "$root/$path";
@@ -256,5 +257,7 @@ for my $page (sort keys %pages) {
     }
 }
 is_deeply(\@broken, [], 'links lead somewhere');
+my $python = $ENV{PYTHON} || 'python3';
+is(scalar(`$python scripts/connector_docs.py`), do { open my $fh, '<', 'doc/shipped-connectors.md' or die; local $/; <$fh> }, 'doc/shipped-connectors.md is what the connectors are');
 is($t->look('violations')->{count}, 0, 'the destination saw nothing wrong');
 done_testing;
