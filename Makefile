@@ -23,7 +23,7 @@ ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 check:
 	@bash scripts/check.sh
 fuzz:
-	@bash scripts/fuzz.sh $(or $(FUZZ_SECONDS),3) $(FUZZ_TARGETS)
+	@MAKEFLAGS= bash scripts/fuzz.sh $(or $(FUZZ_SECONDS),3) $(FUZZ_TARGETS)
 check-all:
 	@bash scripts/check-all.sh
 check-deep:

@@ -7,9 +7,9 @@ FUZZ_CFLAGS  = -std=gnu11 -g -O1 -Wall -Wextra -Werror -fsanitize=fuzzer-no-link
                -fno-omit-frame-pointer -Isrc -Itest/fuzz -D_GNU_SOURCE
 FUZZ_SOURCES = $(sort $(wildcard src/core/*.c src/http/*.c src/connector/*.c))
 FUZZ_OBJECTS = $(FUZZ_SOURCES:%.c=$(FUZZ_DIR)/%.o)
-FUZZ_TARGETS = $(patsubst test/fuzz/fuzz_%.c,$(FUZZ_DIR)/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+FUZZ_PROGRAMS = $(patsubst test/fuzz/fuzz_%.c,$(FUZZ_DIR)/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 
-all: $(FUZZ_TARGETS)
+all: $(FUZZ_PROGRAMS)
 
 # What is built is never committed.
 $(FUZZ_DIR)/.gitignore:
@@ -22,7 +22,7 @@ $(FUZZ_DIR)/%.o: %.c | $(FUZZ_DIR)/.gitignore
 $(FUZZ_DIR)/librooms.a: $(FUZZ_OBJECTS)
 	rm -f $@ && ar rcs $@ $^
 
-$(FUZZ_TARGETS): $(FUZZ_DIR)/%: $(FUZZ_DIR)/test/fuzz/fuzz_%.o $(FUZZ_DIR)/librooms.a
+$(FUZZ_PROGRAMS): $(FUZZ_DIR)/%: $(FUZZ_DIR)/test/fuzz/fuzz_%.o $(FUZZ_DIR)/librooms.a
 	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $< $(FUZZ_DIR)/librooms.a -o $@ -ljson-c -lcurl -lcrypto -lz
 
 -include $(shell find $(FUZZ_DIR) -name '*.d' 2>/dev/null)
