@@ -62,10 +62,10 @@ my $temp = $t->node->data_dir . '/base/pgsql_tmp';
 sub temp_files { return grep { -f } glob "$temp/* $temp/*/*" }
 
 sub sink_destination {
-    my ($name, $path, $rows_a_batch) = @_;
+    my ($name, $path, $rows_a_batch, %args) = @_;
     my $operation = {method => 'POST', path => $path, batch => {rows => $rows_a_batch}, body => ['$each', '$fields'],
         result => {rows => '/results', match => 'order', ok => {path => '/ok', equals => JSON::PP::true}, error => '/message'}};
-    $t->destination($name, {object => {upsert => $operation, delete => {%$operation, body => ['$each', {id => '{{key}}'}]}}, concurrency => 4}, base_url => "http://127.0.0.1:$port");
+    $t->destination($name, {object => {upsert => $operation, delete => {%$operation, body => ['$each', {id => '{{key}}'}]}}, concurrency => 4}, base_url => "http://127.0.0.1:$port", %args);
     return;
 }
 
@@ -132,7 +132,7 @@ my $large = phases($rows);
 cmp_ok($large->{$_}, '<', $small->{$_} + $slack_kb, "$_: $rows rows need no more memory than $few") for sort keys %$small;
 
 # A cursor whose every row is higher than the one before.
-$t->sql("CREATE TABLE mart.grows AS SELECT i AS id, i + 0.5 AS at FROM generate_series(1, $rows) i");
+$t->sql("CREATE TABLE mart.grows AS SELECT i AS id, (i || '.' || repeat('7', 120))::numeric AS at FROM generate_series(1, $rows) i");
 $t->sync('grows', 'mart.grows', 'accept', options => {cursor_column => 'at'});
 my $grows = watched('grows');
 $t->run_is($grows, {rows_created => $rows}, 'a cursor over many rows');
@@ -160,7 +160,8 @@ for my $case (['an error', "UPDATE mart.grows SET at = 0 WHERE id = $rows", 'SEL
 $t->sql('CREATE TABLE mart.empty (id int PRIMARY KEY, v text); CREATE TABLE mart.rows AS SELECT i AS id, repeat(md5(i::text), 20) AS v FROM generate_series(1, 50) i');
 $t->sync('empty', 'mart.empty', 'accept');
 $t->sync('rows', 'mart.rows', 'accept', key => ['id']);
-$t->sync('broken', 'SELECT id, 1 / (id - 50) AS v FROM mart.rows', 'accept');
+sink_destination('named', '/accept', $batch, auth => {type => 'header', headers => {map { ("X-Name-$_" => {secret => "secret_$_"}) } 1 .. 20}});
+$t->sync('broken', 'SELECT id, 1 / (id - 50) AS v FROM mart.rows', 'named');
 
 # Something over and over in one session: growth of its memory from the first third to the end, in kB.
 sub growth {
