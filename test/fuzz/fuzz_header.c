@@ -2,11 +2,12 @@
  * fuzz_header.c - headers of both directions: any name and value onto a request, any bytes as the headers of a response.
  *
  * What gets onto a request holds no line break, no control character and frames nothing. Of a response the first line of the name counts,
- * found here by a second reading.
+ * found here by a second reading. A Link header's targets stand in it.
  *
  * Input: first line a name, second line a value, the rest the headers of a response.
  */
 #include <strings.h>
+#include "core/link.h"
 #include "core/mem.h"
 #include "http/http.h"
 #include "fuzz.h"
@@ -70,6 +71,19 @@ static void check_response(const char *name, const char *headers, size_t n) {
   ond_buf_free(&r.headers);
 }
 
+/* A link's target stands between angle brackets inside the header; a relation that the header does not contain is not found. */
+static void check_link(const char *relation, const char *value, size_t n) {
+  OndBytes header = {value, n};
+  OndBytes target;
+
+  if (!ond_link_find(header, relation, &target)) {
+    return;
+  }
+  MUST(*relation && target.p > value && target.p + target.n < value + n);
+  MUST(target.p[-1] == '<' && target.p[target.n] == '>' && !memchr(target.p, '>', target.n));
+  MUST(strcasestr(target.p + target.n, relation) != NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Fuzz f = {data, size};
   size_t name_n;
@@ -82,6 +96,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   check_request(name, value, value_n);
   check_response(name, headers, n);
   check_response("Retry-After", headers, n);
+  check_link(name, value, value_n);
+  check_link("next", value, value_n);
   free(name);
   free(value);
   free(headers);
