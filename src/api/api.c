@@ -20,7 +20,7 @@ void ond_call_refuse_in_run(void) {
   if (ond_in_run_worker() || InSecurityRestrictedOperation()) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("functions of ondatra cannot be called by a model"),
                     errdetail("A model, and what it calls, must not change or look at syncs."),
-                    errhint("Only ondatra.trigger_sync() may be called here.")));
+                    errhint("Call them in a session of their own.")));
   }
 }
 

@@ -13,6 +13,9 @@ my $superuser = $t->superuser;
 my %all = (%Ondatra::Hostile::FORBIDDEN, %Ondatra::Hostile::HARMLESS);
 my $count = keys %all;
 enter_mallory($t);
+my %tried = map { $_ => 1 } @Ondatra::Hostile::HARMLESS_FUNCTIONS, map { /ondatra\.(\w+)\(/ } values %Ondatra::Hostile::FORBIDDEN;
+is(join(' ', grep { !$tried{$_} } split /\n/, $t->admin("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'ondatra'::regnamespace ORDER BY 1")), '',
+    'every function is tried by her models');
 $t->admin('CREATE EXTENSION dblink') if $t->admin("SELECT count(*) FROM pg_available_extensions WHERE name = 'dblink'");
 my $options = Ondatra::Test::literal({object => Ondatra::Test::put_object(), retry => $Ondatra::Test::RETRY});
 my $hers = Ondatra::Test::literal({object => {upsert => {method => 'PUT', path => '/contacts/{{id}}'}}, retry => $Ondatra::Test::RETRY});
@@ -98,7 +101,7 @@ is($t->sql_as('mallory', "SELECT status, error_message FROM ondatra.run_sync('ma
 judge($t, $mark, 'pg_read_all_data', attempts => scalar keys %reading);
 
 # Outside of models, where she may write: the tables are closed all the same, and so is what others may do to them.
-for my $name (grep { /state$|^(trigger|deferred|rule|policy|index|inherit|reference|security|owner|grant|schema|lock|read|others)_?/ && exists $reading{$_} && !/^(lock_|read_(only|write|file)|grant)/ } sort keys %Ondatra::Hostile::FORBIDDEN) {
+for my $name (grep { /state$|^(trigger_other|trigger_own|trigger_syncs|deferred|rule|policy|index|inherit|reference|security|owner|grant|schema|lock|read|others)_?/ && exists $reading{$_} && !/^(lock_|read_(only|write|file)|grant)/ } sort keys %Ondatra::Hostile::FORBIDDEN) {
     my $sql = $t->sql_as('mallory', 'SELECT statement FROM mallory.attempts WHERE name = ' . Ondatra::Test::literal($name));
     my ($status, $out, $err) = $t->psql_as('mallory', "BEGIN; WITH x AS (SELECT 1) SELECT 1; $sql; COMMIT");
     if ($name =~ /^(update|delete)_state$/) {

@@ -132,9 +132,29 @@ our %FORBIDDEN = (
     run_sync => q{SELECT ondatra.run_sync('mallorys', wait => false)},
     trigger_other => q{SELECT ondatra.trigger_sync('bobs')},
     cancel_run => q{SELECT ondatra.cancel_run(1)},
+    approve_run => q{SELECT ondatra.approve_run(1)},
+    reject_run => q{SELECT ondatra.reject_run(1)},
+    drop_destination => q{SELECT ondatra.drop_destination('mallorys')},
+    resume_sync => q{SELECT ondatra.resume_sync('mallorys')},
+    archive_sync => q{SELECT ondatra.archive_sync('mallorys')},
+    restore_sync => q{SELECT ondatra.restore_sync('mallorys')},
+    explain_row => q{SELECT ondatra.explain_row('mallorys', '{"id": "row1", "color": "red"}')},
+    discard_failed => q{SELECT ondatra.discard_failed('mallorys')},
+    trigger_sync => q{SELECT ondatra.trigger_sync('mallorys')},
+    create_connector => q{SELECT ondatra.create_connector('x', '{"title": "x", "objects": {}}')},
+    replace_connector => q{SELECT ondatra.replace_connector('x', '{}')},
+    drop_connector => q{SELECT ondatra.drop_connector('x')},
+    request => q{SELECT ondatra.request('mallorys', 'GET', '/')},
+    fetch => q{SELECT ondatra.fetch('mallorys', NULL::pg_catalog.text)},
+    fetch_text => q{SELECT ondatra.fetch('mallorys', NULL::pg_catalog.text, '{}'::pg_catalog.text)},
+    fetch_rows => q{SELECT ondatra.fetch(NULL::mallory.t, 'mallorys', NULL::pg_catalog.text)},
+    fetch_parts => q{SELECT ondatra.fetch_parts('mallorys', NULL, '{}', '{}')},
     sequence => q{SELECT pg_catalog.nextval('ondatra.sync_ids')},
     set_sequence => q{SELECT pg_catalog.setval('ondatra.run_ids', 1)},
 );
+
+# Functions that a model may call: they change nothing and show what is its owner's.
+our @HARMLESS_FUNCTIONS = qw(check_connector live_destinations live_runs row_hash);
 
 # What may well work, and must not matter.
 our %HARMLESS = (
