@@ -123,7 +123,7 @@ part_assert() {
 part_valgrind() {
   need required valgrind libc6-dbg
   reports_dir valgrind
-  wrapped valgrind "exec valgrind --quiet --vgdb=no --leak-check=no --error-limit=no --num-callers=30 --trace-children=yes --gen-suppressions=all \\
+  wrapped valgrind "exec valgrind --quiet --vgdb=no --leak-check=no --error-limit=no --num-callers=30 --trace-children=yes \\
   --suppressions=$server/valgrind.supp --error-markers=REPORT,END --log-file=$deep/valgrind.reports/%p.log \"\$real\" \"\$@\""
   PG_CONFIG=$deep/valgrind/bin/pg_config PG_TEST_TIMEOUT_DEFAULT=900 PGCTLTIMEOUT=600 ONDATRA_TEST_TIMEOUT=7200 \
     ONDATRA_TESTS=${ONDATRA_TESTS:-$valgrind_tests} run_part valgrind regress tap
