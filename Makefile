@@ -7,6 +7,7 @@
 #   make check-deep the same on a server with assertions, under valgrind, and with sanitizers (as root on Debian)
 #   make fuzz       fuzz targets, 3 s each; FUZZ_SECONDS=3600 for long, FUZZ_TARGETS="url json" for some
 #   make demo       a private cluster with a scripted API beside it, left running; make demo-stop ends it
+#   make bench      how fast it is, against a bare scan, md5, a bare libcurl loop and wrk (bench/README.md)
 #   make format     clang-format over src/ and test/
 #
 # A flag that only developers want: WERROR= builds with warnings.
@@ -16,7 +17,7 @@ EXTVERSION = 0.1.0
 PG_CONFIG ?= pg_config
 
 # These goals install what they need themselves; PGXS may not be there yet, and has a `check` of its own.
-SCRIPTED := check check-all check-deep fuzz demo demo-stop format
+SCRIPTED := check check-all check-deep fuzz demo demo-stop bench format
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
 .PHONY: $(SCRIPTED)
@@ -32,6 +33,8 @@ demo:
 	@bash scripts/demo.sh
 demo-stop:
 	@bash scripts/demo.sh stop
+bench:
+	@bash bench/run.sh
 format:
 	clang-format -i $(wildcard src/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch])
 
