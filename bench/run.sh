@@ -25,7 +25,7 @@ finish() {
   [ -z "${home:-}" ] && return
   [ ! -f "$home/data/postmaster.pid" ] || as_server_user "$pg_bin/pg_ctl" -D "$home/data" -m fast -w stop >/dev/null || true
   [ ! -f "$home/nginx.pid" ] || kill "$(cat "$home/nginx.pid")" || true
-  rm -rf "$home"
+  [ -n "${BENCH_KEEP:-}" ] || rm -rf "$home"
 }
 
 start_cluster() {
@@ -50,13 +50,13 @@ start_nginx() {
   url=http://127.0.0.1:$nginx_port
 }
 
-sql() { "${psql[@]}" -At -c "SET client_min_messages = warning" "${@/#/-c}"; }
+sql() { "${psql[@]}" -At -c "SET client_min_messages = error" "${@/#/-c}"; }
 
 # One line a statement: wall and CPU milliseconds of its backend. Statements run in turns, $rounds times, after one round that does not count.
 interleave() {
   local round statement
   {
-    echo "SET client_min_messages = warning; SET jit = off; SET work_mem = '$work_mem'; SET max_parallel_workers_per_gather = 0;"
+    echo "SET client_min_messages = error; SET jit = off; SET work_mem = '$work_mem'; SET max_parallel_workers_per_gather = 0;"
     # shellcheck disable=SC2016
     echo 'SELECT pg_backend_pid() AS pid \gset'
     echo '\setenv BENCH_PID :pid'
@@ -230,7 +230,7 @@ start_nginx
 sql "CREATE EXTENSION ondatra" >/dev/null
 machine=$(name_machine)
 say "filling a model of $rows rows"
-PGOPTIONS='-c client_min_messages=warning' "${psql[@]}" -o /dev/null -v rows="$rows" -v requests="$requests" -v concurrency=$concurrency -v url="$url" -f bench/model.sql
+PGOPTIONS='-c client_min_messages=error' "${psql[@]}" -o /dev/null -v rows="$rows" -v requests="$requests" -v concurrency=$concurrency -v url="$url" -f bench/model.sql
 cat <<HEAD
 
 $rows rows, $rounds rounds; $machine

@@ -5,9 +5,9 @@
  * to be sent or settled to the store. Nothing else is kept.
  *
  * Duplicate keys without a second pass: with M rows that matched a state row, D state rows without a model row and S state rows in all, matched keys are
- * duplicated iff M > S - D. Unmatched ones are caught by a bounded set of key hashes. Only when there is suspicion (or the set is full) the precise
- * query runs, and only when it finds something the statement runs once more, and counts the rows of each key: all twins are invalid. However many
- * there are, none is kept in memory.
+ * duplicated iff M > S - D; out of a merge join, iff a state row comes twice in succession, and S need not be counted. Unmatched ones are caught by a
+ * bounded set of key hashes. Only when there is suspicion (or the set is full) the precise query runs, and only when it finds something the statement
+ * runs once more, and counts the rows of each key: all twins are invalid. However many there are, none is kept in memory.
  *
  * Invariant: every model row gets exactly one verdict, so rows_scanned is the sum of the first seven.
  */
@@ -35,6 +35,7 @@
 #include "engine/diff.h"
 #include "engine/encode.h"
 #include "engine/execute.h"
+#include "engine/fields.h"
 #include "engine/key_set.h"
 #include "engine/state_table.h"
 #include "engine/statement.h"
@@ -50,23 +51,18 @@ typedef struct Receiver {
   OndDiffColumns columns;
   MemoryContext row_context;  /* reset for every row */
   MemoryContext result_context;
-  /* encoders and buffers */
-  OndEncoder **value_encoders;
+  OndFields *fields;
   OndEncoder **key_encoders;
   FmgrInfo *key_outputs;
-  OndHasher *hasher;
-  StringInfoData bytes;       /* the row's encoded values */
   StringInfoData key_json;
-  OndBuf fields;
-  OndBytes *values;           /* per value: JSON bytes */
-  int n_fields;               /* of the mapping */
-  const OndField **mapped;
-  OndBytes *field_values;
-  OndBytes *template_columns; /* per connector column */
+  OndBuf payload;
   /* duplicates */
   bool counting;              /* the statement counts the rows of each key: there are duplicates */
   OndKeySet keys;
   int64 matched, left;
+  uint64 last_matched;        /* of the state row's key */
+  bool repeated;              /* a state row came twice in succession */
+  bool by_key;                /* all rows of a key come in succession */
   /* cursor */
   FmgrInfo cursor_cmp;
   Oid cursor_collation;
@@ -233,106 +229,6 @@ static void decode_key_json(Receiver *r, Row *row) {
     row->keys[i].p = r->key_json.data + starts[i];
 }
 
-/* The values' JSON in one buffer, one after the other; of a NULL there is nothing. */
-static void encode_values(Receiver *r, Row *row) {
-  int n = r->spec->n_values;
-  const char *at;
-
-  resetStringInfo(&r->bytes);
-  for (int i = 0; i < n; i++) {
-    int start = r->bytes.len;
-    bool isnull;
-    Datum d = get(row, r->columns.values + i, &isnull);
-    const char *problem = isnull ? NULL : ond_encode(r->value_encoders[i], d, &r->bytes);
-
-    if (problem != NULL && row->problem == NULL)
-      row->problem = psprintf("%s %s", r->spec->values[i].name, problem);
-    r->values[i].n = (size_t)(r->bytes.len - start);
-  }
-  at = r->bytes.data;
-  for (int i = 0; i < n; i++) {
-    r->values[i].p = at;
-    at += r->values[i].n;
-  }
-}
-
-static bool value_is_null(const OndBytes *value) {
-  return value->n == 0;
-}
-
-/* --- fields ----------------------------------------------------------------------------------------------- */
-
-static const OndBytes JSON_NULL = {"null", 4};
-
-static OndBytes template_field(Receiver *r, Row *row, int field, const OndField *f) {
-  StringInfoData text, json;
-
-  initStringInfo(&text);
-  for (int i = 0; i < f->template.n; i++) {
-    const OndTemplatePart *part = &f->template.parts[i];
-    int value = r->spec->field_parts[field][i];
-    StringInfoData one;
-    OndBuf filtered;
-    OndError err = {0};
-
-    if (value < 0) {
-      appendBinaryStringInfo(&text, part->literal.p, (int)part->literal.n);
-      continue;
-    }
-    initStringInfo(&one);
-    if (value_is_null(&r->values[value]) || !ond_json_text(r->values[value], &one)) {
-      if (!f->null_given && row->problem == NULL)
-        row->problem = psprintf("field \"%s\" needs column \"%s\", which is NULL", f->target, r->spec->values[value].name);
-      return f->null_omit ? OND_BYTES_NONE : JSON_NULL;
-    }
-    ond_buf_init(&filtered, one.len * 6 + 1024);
-    if (!ond_template_filter(part, one.data, (size_t)one.len, &filtered, &err) && row->problem == NULL)
-      row->problem = psprintf("field \"%s\": %s", f->target, err.message);
-    appendBinaryStringInfo(&text, filtered.len > 0 ? filtered.data : "", (int)filtered.len);
-    ond_buf_free(&filtered);
-  }
-  initStringInfo(&json);
-  ond_append_json_string(&json, text.data, (Size)text.len);
-  return (OndBytes){json.data, (size_t)json.len};
-}
-
-/* No remote id: because the row names no counterpart, or because that has none (yet). */
-static void note_missing(Receiver *r, Row *row, int field, const OndField *f) {
-  const OndJoin *join = &r->spec->joins[r->spec->field_join[field]];
-  StringInfoData s;
-
-  for (int i = 0; i < join->n_by; i++)
-    if (value_is_null(&r->values[join->by[i]]))
-      return;
-  if (f->missing == OND_MISSING_NULL)
-    return;
-  initStringInfo(&s);
-  appendStringInfo(&s, "field \"%s\": sync \"%s\" has no remote id for (", f->target, f->text);
-  for (int i = 0; i < join->n_by; i++)
-    appendStringInfo(&s, "%s%.*s", i > 0 ? ", " : "", (int)Min(r->values[join->by[i]].n, 200), r->values[join->by[i]].p);
-  appendStringInfoChar(&s, ')');
-  if (f->missing == OND_MISSING_WAIT)
-    row->waits = s.data;
-  else if (row->problem == NULL)
-    row->problem = s.data;
-}
-
-static void make_fields(Receiver *r, Row *row) {
-  for (int i = 0; i < r->n_fields; i++) {
-    const OndField *f = r->mapped[i];
-    int value = r->spec->field_value[i];
-
-    if (f->kind == OND_SOURCE_LOOKUP && value_is_null(&r->values[value]))
-      note_missing(r, row, i, f);
-    if (value >= 0)
-      r->field_values[i] = !value_is_null(&r->values[value]) ? r->values[value] : f->null_omit ? OND_BYTES_NONE : JSON_NULL;
-    else if (f->kind == OND_SOURCE_CONST)
-      r->field_values[i] = (OndBytes){f->text, strlen(f->text)};
-    else
-      r->field_values[i] = template_field(r, row, i, f);
-  }
-}
-
 /* --- keeping ---------------------------------------------------------------------------------------------- */
 
 static void keep_invalid(Receiver *r, Row *row, const char *message) {
@@ -379,18 +275,13 @@ static void draft_payload(Receiver *r, OndChangeDraft *draft) {
   const OndBytes *values;
 
   draft->n_columns = r->spec->n_template_columns;
-  draft->columns = r->template_columns;
-  for (int i = 0; i < draft->n_columns; i++) {
-    const OndBytes *value = &r->values[r->spec->template_value[i]];
-
-    r->template_columns[i] = value_is_null(value) ? JSON_NULL : *value;
-  }
-  values = ond_spec_form_values(r->spec, r->field_values, &r->fields);
-  ond_buf_reset(&r->fields);
-  if (!ond_mapping_render(r->spec->mapping, values, &r->fields))
+  draft->columns = ond_fields_of_templates(r->fields);
+  values = ond_spec_form_values(r->spec, ond_fields_of_mapping(r->fields), &r->payload);
+  ond_buf_reset(&r->payload);
+  if (!ond_mapping_render(r->spec->mapping, values, &r->payload))
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a row of the model is too large"),
                     errdetail("The fields of the row with the key %s pass 256 MB.", r->key_json.data)));
-  draft->fields = (OndBytes){r->fields.data, r->fields.len};
+  draft->fields = (OndBytes){r->payload.data, r->payload.len};
 }
 
 static void keep_change(Receiver *r, Row *row, OndOp op, const OndPlan *plan) {
@@ -471,10 +362,35 @@ static bool is_duplicate(Receiver *r, Row *row) {
   return true;
 }
 
+/* The same state row has the same bytes: no type's equality is needed. */
+static uint64 hash_state_key(const Receiver *r, const Row *row) {
+  const TupleTableSlot *slot = row->slot;
+  uint64 hash = 0;
+
+  for (int c = r->columns.state_keys; c < r->columns.state_keys + r->spec->n_keys; c++) {
+    Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, c);
+    Datum d = slot->tts_values[c];
+
+    if (att->attbyval)
+      hash = hash * UINT64CONST(0x9E3779B97F4A7C15) + d;
+    else
+      hash = XXH3_64bits_withSeed(DatumGetPointer(d), datumGetSize(d, false, att->attlen), hash);
+  }
+  return hash;
+}
+
+static void note_match(Receiver *r, const Row *row) {
+  uint64 key = hash_state_key(r, row);
+
+  r->repeated |= r->matched > 0 && key == r->last_matched;
+  r->last_matched = key;
+  r->matched++;
+}
+
 /* Counts the key for the search for duplicates; true when it is one. */
 static bool note_key(Receiver *r, Row *row) {
   if (row->has_state)
-    r->matched++;
+    note_match(r, row);
   if (row->has_state && r->input->pass == OND_PASS_FULL && !r->counting)
     return false;
   decode_key(r, row);
@@ -486,20 +402,24 @@ static bool note_key(Receiver *r, Row *row) {
 
 /* Looks at a model row; OND_MODEL_INVALID when it cannot be sent (and recorded so). */
 static OndPresence examine(Receiver *r, Row *row) {
+  OndFieldsRow made;
+
   if (!key_is_complete(r, row))
     row->problem = "a column of the key is NULL";
   else if (note_key(r, row)) {
     row->problem = "duplicate key";
     return OND_MODEL_INVALID;
   }
-  encode_values(r, row);
+  ond_fields_read(r->fields, row->slot->tts_values + r->columns.values, row->slot->tts_isnull + r->columns.values, &made);
+  if (row->problem == NULL)
+    row->problem = made.problem;
+  row->waits = made.waits;
   note_cursor(r, row);
-  make_fields(r, row);
   if (row->problem != NULL) {
     keep_invalid(r, row, row->problem);
     return OND_MODEL_INVALID;
   }
-  row->hash = ond_hasher_hash(r->hasher, r->field_values);
+  row->hash = made.version;
   return OND_MODEL_ROW;
 }
 
@@ -530,11 +450,11 @@ static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *
   if (row->has_state)
     o.remote_id = text_bytes(row, r->columns.remote_id);
   if (presence == OND_MODEL_ROW) {
-    const OndBytes *values = ond_spec_form_values(r->spec, r->field_values, &r->fields);
+    const OndBytes *values = ond_spec_form_values(r->spec, ond_fields_of_mapping(r->fields), &r->payload);
 
-    ond_buf_reset(&r->fields);
-    if (ond_mapping_render(r->spec->mapping, values, &r->fields))
-      o.fields = (OndBytes){r->fields.data, r->fields.len};
+    ond_buf_reset(&r->payload);
+    if (ond_mapping_render(r->spec->mapping, values, &r->payload))
+      o.fields = (OndBytes){r->payload.data, r->payload.len};
   }
   r->input->observe(&o, r->input->observe_arg);
 }
@@ -638,7 +558,7 @@ static void receiver_startup(DestReceiver *self, int operation, TupleDesc desc) 
 static void receiver_end(DestReceiver *self) {
 }
 
-static void free_fields(void *arg) {
+static void free_payload(void *arg) {
   ond_buf_free(arg);
 }
 
@@ -654,12 +574,9 @@ static void init_cursor(Receiver *r) {
   fmgr_info(entry->cmp_proc, &r->cursor_cmp);
 }
 
-static void init_encoders(Receiver *r) {
+static void init_keys(Receiver *r) {
   const OndSpec *spec = r->spec;
 
-  r->value_encoders = palloc(sizeof(OndEncoder *) * Max(spec->n_values, 1));
-  for (int i = 0; i < spec->n_values; i++)
-    r->value_encoders[i] = ond_encoder_create(spec->values[i].type, spec->values[i].name);
   r->key_encoders = palloc(sizeof(OndEncoder *) * spec->n_keys);
   r->key_outputs = palloc0(sizeof(FmgrInfo) * spec->n_keys);
   for (int i = 0; i < spec->n_keys; i++) {
@@ -687,23 +604,15 @@ static Receiver *receiver_create(const OndDiffInput *input) {
   r->result_context = CurrentMemoryContext;
   r->row_context = AllocSetContextCreate(CurrentMemoryContext, "ondatra diff row", ALLOCSET_DEFAULT_SIZES);
   ond_diff_columns(spec, &r->columns);
-  init_encoders(r);
+  init_keys(r);
   init_cursor(r);
-  initStringInfo(&r->bytes);
   initStringInfo(&r->key_json);
-  ond_buf_init(&r->fields, 256 * 1024 * 1024);
-  callback->func = free_fields;
-  callback->arg = &r->fields;
+  ond_buf_init(&r->payload, 256 * 1024 * 1024);
+  callback->func = free_payload;
+  callback->arg = &r->payload;
   MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-  r->values = palloc0(sizeof(OndBytes) * Max(spec->n_values, 1));
-  r->n_fields = ond_mapping_count(spec->mapping);
-  r->mapped = palloc(sizeof(OndField *) * Max(r->n_fields, 1));
-  for (int i = 0; i < r->n_fields; i++)
-    r->mapped[i] = ond_mapping_field(spec->mapping, i);
-  r->field_values = palloc0(sizeof(OndBytes) * Max(r->n_fields, 1));
-  r->template_columns = palloc0(sizeof(OndBytes) * Max(spec->n_template_columns, 1));
   memcpy(&r->seed, spec->sync->hash_seed, sizeof(r->seed));
-  r->hasher = ond_hasher_create(spec->mapping, r->seed);
+  r->fields = ond_fields_create(spec, r->seed);
   return r;
 }
 
@@ -716,6 +625,7 @@ static void begin_pass(Receiver *r) {
   r->diff->waiting = r->diff->state_rows = r->diff->adopted = 0;
   r->diff->statements++;
   r->matched = r->left = 0;
+  r->repeated = false;
   r->cursor_found = false;
   r->next_change_id = r->input->change_id_base;
   ond_key_set_free(&r->keys);
@@ -726,7 +636,7 @@ static void begin_pass(Receiver *r) {
 
 static void execute(Receiver *r, const char *sql) {
   begin_pass(r);
-  ond_execute(sql, &r->pub);
+  r->by_key = ond_execute(sql, &r->pub);
 }
 
 /* --- duplicates ------------------------------------------------------------------------------------------- */
@@ -754,7 +664,9 @@ static int64 count_state(const OndSpec *spec) {
 static bool is_suspicious(const Receiver *r) {
   if (r->keys.suspicion)
     return true;
-  return r->input->pass == OND_PASS_FULL && r->matched > 0 && r->matched > count_state(r->spec) - r->left;
+  if (r->input->pass != OND_PASS_FULL || r->matched == 0)
+    return false;
+  return r->by_key ? r->repeated : r->matched > count_state(r->spec) - r->left;
 }
 
 static void finish_cursor(Receiver *r) {

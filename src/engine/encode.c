@@ -1,8 +1,7 @@
 /*
- * encode.c - values to JSON bytes and rows to versions; see encode.h.
+ * encode.c - values to JSON bytes; see encode.h.
  *
  * Owns: the table from types to forms (kind_of). Does not: decide which fields there are (spec.c) or what an invalid value means (diff.c).
- * Format 1 of the hash is exactly: for each field, u32 length of the target, target, u32 length of the value, value (little endian).
  */
 #include "postgres.h"
 
@@ -25,9 +24,6 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "catalog/session.h"
 #include "core/text.h"
@@ -197,19 +193,6 @@ OndEncoder *ond_encoder_create(Oid type, const char *what) {
 
 /* --- text ------------------------------------------------------------------------------------------------- */
 
-/* Appends n bytes. For short pieces several times faster than appendBinaryStringInfo: this is where most of a diff's time would go. */
-static inline void put(StringInfo out, const void *s, Size n) {
-  if (unlikely((Size)(out->maxlen - out->len) <= n))
-    enlargeStringInfo(out, (int)Min(n, MaxAllocSize));
-  memcpy(out->data + out->len, s, n);
-  out->len += (int)n;
-  out->data[out->len] = '\0';
-}
-
-static inline void put_char(StringInfo out, char c) {
-  put(out, &c, 1);
-}
-
 #define EACH(byte) (UINT64CONST(0x0101010101010101) * (byte))
 
 /* May be true without reason, never false without. */
@@ -217,18 +200,20 @@ static inline bool has_less(uint64 bytes, uint64 than) {
   return ((bytes - EACH(than)) & ~bytes & EACH(0x80)) != 0;
 }
 
-/* How many bytes at the start need no escape; maybe a few less, and then the next ones are looked at one by one. */
-static Size plain_prefix(const char *s, Size n) {
-  Size i = 0;
+/* Nothing in it needs an escape. */
+static bool is_plain(const char *s, Size n) {
+  uint64 bytes = EACH(' ');
 
-  for (; i + sizeof(uint64) <= n; i += sizeof(uint64)) {
-    uint64 bytes;
+  for (; n >= sizeof(bytes); n -= sizeof(bytes), s += sizeof(bytes)) {
+    uint64 w;
 
-    memcpy(&bytes, s + i, sizeof(bytes));
-    if (has_less(bytes, 0x20) || has_less(bytes ^ EACH('"'), 1) || has_less(bytes ^ EACH('\\'), 1))
-      break;
+    memcpy(&w, s, sizeof(w));
+    if (has_less(w, 0x20) || has_less(w ^ EACH('"'), 1) || has_less(w ^ EACH('\\'), 1))
+      return false;
   }
-  return i;
+  while (n-- > 0)
+    bytes = bytes << 8 | (unsigned char)*s++;
+  return !has_less(bytes, 0x20) && !has_less(bytes ^ EACH('"'), 1) && !has_less(bytes ^ EACH('\\'), 1);
 }
 
 static void put_escape(StringInfo out, unsigned char c) {
@@ -236,12 +221,12 @@ static void put_escape(StringInfo out, unsigned char c) {
   char u[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
 
   switch (c) {
-    case '"': put(out, "\\\"", 2); break;
-    case '\\': put(out, "\\\\", 2); break;
-    case '\n': put(out, "\\n", 2); break;
-    case '\r': put(out, "\\r", 2); break;
-    case '\t': put(out, "\\t", 2); break;
-    default: put(out, u, sizeof(u));
+    case '"': ond_put(out, "\\\"", 2); break;
+    case '\\': ond_put(out, "\\\\", 2); break;
+    case '\n': ond_put(out, "\\n", 2); break;
+    case '\r': ond_put(out, "\\r", 2); break;
+    case '\t': ond_put(out, "\\t", 2); break;
+    default: ond_put(out, u, sizeof(u));
   }
 }
 
@@ -249,17 +234,16 @@ static void append_escaped(StringInfo out, const char *s, Size n) {
   const char *run = s;
   const char *end = s + n;
 
-  for (s += plain_prefix(s, n); s < end; s++) {
+  for (; s < end; s++) {
     unsigned char c = (unsigned char)*s;
 
     if (likely(c >= 0x20 && c != '"' && c != '\\'))
       continue;
-    put(out, run, (Size)(s - run));
+    ond_put(out, run, (Size)(s - run));
     run = s + 1;
     put_escape(out, c);
-    s += plain_prefix(run, (Size)(end - run));
   }
-  put(out, run, (Size)(end - run));
+  ond_put(out, run, (Size)(end - run));
 }
 
 /* The text in UTF-8, whatever the database's encoding; NULL when it has no such form. */
@@ -278,9 +262,16 @@ static const char *to_utf8(const char *s, Size *n) {
 }
 
 void ond_append_json_string(StringInfo out, const char *s, Size n) {
-  put_char(out, '"');
-  append_escaped(out, s, n);
-  put_char(out, '"');
+  char *p = ond_reserve(out, n + 2);
+
+  *p = '"';
+  out->len++;
+  if (is_plain(s, n)) {
+    memcpy(p + 1, s, n);
+    out->len += (int)n;
+  } else
+    append_escaped(out, s, n);
+  ond_put(out, "\"", 1);
 }
 
 static const char *append_text(StringInfo out, const char *s, Size n) {
@@ -330,34 +321,8 @@ static void append_base64(StringInfo out, Datum value) {
   appendStringInfoCharMacro(out, '"');
 }
 
-/* --- numbers ---------------------------------------------------------------------------------------------- */
-
-static void append_int(StringInfo out, int64 value) {
-  char buf[MAXINT8LEN + 1];
-  int n = pg_lltoa(value, buf);
-
-  put(out, buf, (Size)n);
-}
-
-static const char *append_number(OndEncoder *e, StringInfo out, Datum value) {
-  char buf[DOUBLE_SHORTEST_DECIMAL_LEN];
-  const char *text = buf;
-
-  if (e->kind == KIND_FLOAT8)
-    double_to_shortest_decimal_buf(DatumGetFloat8(value), buf);
-  else if (e->kind == KIND_FLOAT4)
-    float_to_shortest_decimal_buf(DatumGetFloat4(value), buf);
-  else
-    text = DatumGetCString(DirectFunctionCall1(numeric_out, value));
-  if (text[0] == 'N')
-    return "is NaN, which JSON cannot express";
-  if (text[0] == 'I' || (text[0] == '-' && text[1] == 'I'))
-    return "is infinite, which JSON cannot express";
-  put(out, text, strlen(text));
-  return NULL;
-}
-
-/* --- time ------------------------------------------------------------------------------------------------- */
+#define NOT_A_NUMBER "is NaN, which JSON cannot express"
+#define INFINITE "is infinite, which JSON cannot express"
 
 static char *two(char *p, int v) {
   *p++ = (char)('0' + v / 10);
@@ -365,9 +330,108 @@ static char *two(char *p, int v) {
   return p;
 }
 
+static char *four(char *p, int v) {
+  return two(two(p, v / 100), v % 100);
+}
+
+/* --- numbers ---------------------------------------------------------------------------------------------- */
+
+static void append_int(StringInfo out, int64 value) {
+  char *p = ond_reserve(out, MAXINT8LEN);
+
+  out->len += pg_lltoa(value, p);
+}
+
+static const char *append_float(OndEncoder *e, StringInfo out, Datum value) {
+  char buf[DOUBLE_SHORTEST_DECIMAL_LEN];
+
+  if (e->kind == KIND_FLOAT8)
+    double_to_shortest_decimal_buf(DatumGetFloat8(value), buf);
+  else
+    float_to_shortest_decimal_buf(DatumGetFloat4(value), buf);
+  if (buf[0] == 'N')
+    return NOT_A_NUMBER;
+  if (buf[0] == 'I' || (buf[0] == '-' && buf[1] == 'I'))
+    return INFINITE;
+  ond_put(out, buf, strlen(buf));
+  return NULL;
+}
+
+/*
+ * A numeric as it is stored: a header of two bytes, or of four when the first bit is off, with sign, number of decimals (scale) and the power of
+ * 10000 of the first digit (weight); then the digits, in base 10000, without zeros at the ends. The server itself cannot change that, pg_upgrade
+ * keeps the files. numeric_out makes two copies on the way; test/sql/types.sql compares with it.
+ */
+typedef struct Numeric10000 {
+  bool negative;
+  int weight, scale;
+  int n;
+  const char *digits;         /* int16 each, not aligned */
+} Numeric10000;
+
+static const char *open_numeric(Datum value, Numeric10000 *out) {
+  struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+  const char *p = VARDATA_ANY(v);
+  Size bytes = VARSIZE_ANY_EXHDR(v);
+  uint16 header;
+  int16 weight;
+
+  memcpy(&header, p, sizeof(header));
+  if ((header & 0xC000) == 0xC000)
+    return (header & 0xF000) == 0xC000 ? NOT_A_NUMBER : INFINITE;
+  if (header & 0x8000) {
+    out->negative = (header & 0x2000) != 0;
+    out->scale = (header & 0x1F80) >> 7;
+    out->weight = (header & 0x3F) - (header & 0x40);
+    out->digits = p + sizeof(header);
+  } else {
+    memcpy(&weight, p + sizeof(header), sizeof(weight));
+    out->negative = (header & 0x4000) != 0;
+    out->scale = header & 0x3FFF;
+    out->weight = weight;
+    out->digits = p + sizeof(header) + sizeof(weight);
+  }
+  out->n = (int)((p + bytes - out->digits) / (int)sizeof(int16));
+  return NULL;
+}
+
+static int numeric_digit(const Numeric10000 *v, int i) {
+  int16 digit = 0;
+
+  if (i >= 0 && i < v->n)
+    memcpy(&digit, v->digits + (Size)i * sizeof(digit), sizeof(digit));
+  return digit;
+}
+
+static const char *append_numeric(StringInfo out, Datum value) {
+  Numeric10000 v;
+  const char *problem = open_numeric(value, &v);
+  char *p, *end;
+
+  if (problem != NULL)
+    return problem;
+  p = ond_reserve(out, (Size)(Max(v.weight, 0) + 1) * 4 + (Size)v.scale + 8); /* the last digit is written in full */
+  if (v.negative)
+    *p++ = '-';
+  p += pg_ltoa(v.weight >= 0 ? numeric_digit(&v, 0) : 0, p);
+  for (int i = 1; i <= v.weight; i++, p += 4)
+    four(p, numeric_digit(&v, i));
+  if (v.scale > 0) {
+    *p++ = '.';
+    end = p + v.scale;
+    for (int i = v.weight + 1; p < end; i++, p += 4)
+      four(p, numeric_digit(&v, i));
+    p = end;
+  }
+  *p = '\0';
+  out->len = (int)(p - out->data);
+  return NULL;
+}
+
+/* --- time ------------------------------------------------------------------------------------------------- */
+
 static char *put_date(char *p, int year, int month, int day) {
-  p = two(p, year / 100);
-  p = two(p, year % 100);
+  p = four(p, year);
   *p++ = '-';
   p = two(p, month);
   *p++ = '-';
@@ -384,12 +448,8 @@ static char *put_time(char *p, int64 us) {
   *p++ = ':';
   p = two(p, seconds % 60);
   if (fraction != 0) {
-    char digits[8];
-
-    snprintf(digits, sizeof(digits), "%06d", fraction);
     *p++ = '.';
-    memcpy(p, digits, 6);
-    p += 6;
+    p = four(two(p, fraction / 10000), fraction % 10000);
     while (p[-1] == '0')
       p--;
   }
@@ -418,7 +478,7 @@ static const char *append_timestamp(OndEncoder *e, StringInfo out, Timestamp t) 
   int64 days, us;
 
   if (TIMESTAMP_NOT_FINITE(t))
-    return "is infinite, which JSON cannot express";
+    return INFINITE;
   days = t / USECS_PER_DAY;
   us = t % USECS_PER_DAY;
   if (us < 0) {
@@ -436,7 +496,7 @@ static const char *append_timestamp(OndEncoder *e, StringInfo out, Timestamp t) 
   if (e->kind == KIND_TIMESTAMPTZ)
     *p++ = 'Z';
   *p++ = '"';
-  put(out, buf, (Size)(p - buf));
+  ond_put(out, buf, (Size)(p - buf));
   return NULL;
 }
 
@@ -445,13 +505,13 @@ static const char *append_date(OndEncoder *e, StringInfo out, DateADT d) {
   const char *text;
 
   if (DATE_NOT_FINITE(d))
-    return "is infinite, which JSON cannot express";
+    return INFINITE;
   text = day_text(e, d);
   if (text == NULL)
     return "is outside of the years 1 to 9999";
   buf[0] = buf[DAY_CHARS + 1] = '"';
   memcpy(buf + 1, text, DAY_CHARS);
-  put(out, buf, sizeof(buf));
+  ond_put(out, buf, sizeof(buf));
   return NULL;
 }
 
@@ -461,7 +521,7 @@ static const char *append_interval(StringInfo out, const Interval *span) {
 
 #ifdef INTERVAL_NOT_FINITE
   if (INTERVAL_NOT_FINITE(span))
-    return "is infinite, which JSON cannot express";
+    return INFINITE;
 #endif
   interval2itm(*span, &itm);
   EncodeInterval(&itm, INTSTYLE_ISO_8601, buf);
@@ -559,21 +619,21 @@ static void append_uuid(StringInfo out, Datum value) {
     *p++ = hex[u[i] & 15];
   }
   *p++ = '"';
-  put(out, buf, (Size)(p - buf));
+  ond_put(out, buf, (Size)(p - buf));
 }
 
 const char *ond_encode(OndEncoder *e, Datum value, StringInfo out) {
   const char *text;
 
   switch (e->kind) {
-    case KIND_BOOL: put(out, DatumGetBool(value) ? "true" : "false", DatumGetBool(value) ? 4 : 5); return NULL;
+    case KIND_BOOL: ond_put(out, DatumGetBool(value) ? "true" : "false", DatumGetBool(value) ? 4 : 5); return NULL;
     case KIND_INT2: append_int(out, DatumGetInt16(value)); return NULL;
     case KIND_INT4: append_int(out, DatumGetInt32(value)); return NULL;
     case KIND_INT8: append_int(out, DatumGetInt64(value)); return NULL;
     case KIND_OID: append_int(out, DatumGetObjectId(value)); return NULL;
     case KIND_FLOAT4:
-    case KIND_FLOAT8:
-    case KIND_NUMERIC: return append_number(e, out, value);
+    case KIND_FLOAT8: return append_float(e, out, value);
+    case KIND_NUMERIC: return append_numeric(out, value);
     case KIND_TEXT:
     case KIND_JSON: return append_varlena(out, value, e->kind);
     case KIND_TIMESTAMP:
@@ -592,77 +652,6 @@ const char *ond_encode(OndEncoder *e, Datum value, StringInfo out) {
     encoder_output(e);
   text = OutputFunctionCall(&e->output, value);
   return e->kind == KIND_JSONB ? append_json(out, text, strlen(text)) : append_text(out, text, strlen(text));
-}
-
-/* --- versions --------------------------------------------------------------------------------------------- */
-
-/* One field that counts: the bytes that stand before its value are the same for all rows. */
-typedef struct HashedField {
-  int field;
-  Size n;
-  const char *head;           /* length of the target, target */
-} HashedField;
-
-struct OndHasher {
-  uint64 seed;
-  unsigned char secret[XXH3_SECRET_DEFAULT_SIZE];   /* of the seed: made once, not for each row */
-  int n;
-  HashedField *fields;
-  StringInfoData bytes;
-};
-
-static const char *hashed_head(const char *target, Size *n) {
-  uint32 length = (uint32)strlen(target);
-  char *head = palloc(sizeof(length) + length);
-
-  memcpy(head, &length, sizeof(length));
-  memcpy(head + sizeof(length), target, length);
-  *n = sizeof(length) + length;
-  return head;
-}
-
-OndHasher *ond_hasher_create(const OndMapping *mapping, uint64 seed) {
-  const int *sorted = ond_mapping_sorted(mapping);
-  int n = ond_mapping_count(mapping);
-  OndHasher *h = palloc0(sizeof(OndHasher));
-
-  h->seed = seed;
-  XXH3_generateSecret_fromSeed(h->secret, seed);
-  h->fields = palloc(sizeof(HashedField) * Max(n, 1));
-  for (int i = 0; i < n; i++) {
-    const OndField *field = ond_mapping_field(mapping, sorted[i]);
-    HashedField *hashed = &h->fields[h->n];
-
-    if (!field->detect)
-      continue;
-    hashed->field = sorted[i];
-    hashed->head = hashed_head(field->target, &hashed->n);
-    h->n++;
-  }
-  initStringInfo(&h->bytes);
-  return h;
-}
-
-OndHash ond_hasher_hash(OndHasher *h, const OndBytes *values) {
-  XXH128_canonical_t canonical;
-  OndHash hash;
-
-  resetStringInfo(&h->bytes);
-  for (int i = 0; i < h->n; i++) {
-    OndBytes value = values[h->fields[i].field];
-    uint32 length = (uint32)value.n;
-
-    if (value.p == NULL)
-      continue;
-    put(&h->bytes, h->fields[i].head, h->fields[i].n);
-    put(&h->bytes, &length, sizeof(length));
-    put(&h->bytes, value.p, value.n);
-  }
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSecretandSeed(h->bytes.data, (size_t)h->bytes.len, h->secret, sizeof(h->secret), h->seed));
-  memcpy(hash.b, canonical.digest, sizeof(hash.b));
-  if (ond_hash_equal(hash, OND_HASH_DELETE))
-    hash.b[15] = 1;
-  return hash;
 }
 
 static void append_unescaped(StringInfo out, const char *s, const char *end) {
@@ -696,60 +685,4 @@ bool ond_json_text(OndBytes json, StringInfo out) {
   else
     appendBinaryStringInfo(out, json.p, (int)json.n);
   return true;
-}
-
-/* --- ondatra.row_hash ------------------------------------------------------------------------------------- */
-
-PG_FUNCTION_INFO_V1(ond_row_hash);
-
-static OndBytes encode_argument(Oid type, const char *name, Datum value, bool isnull) {
-  StringInfoData out;
-  const char *problem = NULL;
-
-  initStringInfo(&out);
-  if (isnull)
-    appendStringInfoString(&out, "null");
-  else
-    problem = ond_encode(ond_encoder_create(type, name), value, &out);
-  if (problem != NULL)
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("value \"%s\" %s", name, problem)));
-  return (OndBytes){out.data, (size_t)out.len};
-}
-
-/*
- * row_hash(names text[], VARIADIC "any") → uuid: the version of a row with these fields, seed 0. Errors: as many names as values, no NULL name, a
- * type without a JSON form, a value without one.
- */
-Datum ond_row_hash(PG_FUNCTION_ARGS) {
-  Datum *names, *args;
-  bool *name_nulls, *nulls;
-  Oid *types;
-  int n_names;
-  int n = extract_variadic_args(fcinfo, 1, true, &args, &types, &nulls);
-  int nest = NewGUCNestLevel();
-  const char **targets;
-  OndBytes *values;
-  OndMapping *mapping;
-  pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
-  OndHash hash;
-
-  deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &names, &name_nulls, &n_names);
-  if (n < 0 || n != n_names)
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("row_hash needs as many values as names"),
-                    errdetail("There are %d names and %d values.", n_names, Max(n, 0))));
-  ond_pin_text_settings();
-  targets = palloc(sizeof(char *) * Max(n, 1));
-  values = palloc0(sizeof(OndBytes) * Max(n, 1));
-  for (int i = 0; i < n; i++) {
-    if (name_nulls[i])
-      ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("name %d of row_hash is NULL", i + 1)));
-    targets[i] = TextDatumGetCString(names[i]);
-    values[i] = encode_argument(types[i], targets[i], args[i], nulls[i]);
-  }
-  AtEOXact_GUC(false, nest);
-  mapping = ond_mapping_identity(n, targets);
-  hash = ond_hasher_hash(ond_hasher_create(mapping, 0), values);
-  ond_mapping_free(mapping);
-  memcpy(uuid->data, hash.b, UUID_LEN);
-  PG_RETURN_UUID_P(uuid);
 }

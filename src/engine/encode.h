@@ -1,5 +1,5 @@
 /*
- * encode.h - a Postgres value as JSON bytes, and a row's version as a hash of such bytes.
+ * encode.h - a Postgres value as JSON bytes.
  *
  * The form does not depend on any setting: numbers digit for digit, timestamps ISO 8601 in UTC, bytea base64, json and jsonb as they are, enums by
  * label, arrays and composites nested, everything UTF-8. What has no JSON form makes the row invalid (NaN, infinity) or is refused when the
@@ -12,6 +12,23 @@
 #include "core/change.h"
 #include "connector/mapping.h"
 #include "lib/stringinfo.h"
+#include "utils/memutils.h"
+
+/* Room for n bytes and a NUL at out's end: where to write them; out->len is the caller's to move. Error 54000 past what a StringInfo may hold. */
+static inline char *ond_reserve(StringInfo out, Size n) {
+  if (unlikely((Size)(out->maxlen - out->len) <= n))
+    enlargeStringInfo(out, (int)Min(n, MaxAllocSize));
+  return out->data + out->len;
+}
+
+/* Appends n bytes; inlined, because a diff spends most of its own time with pieces of a few bytes. */
+static inline void ond_put(StringInfo out, const void *s, Size n) {
+  char *p = ond_reserve(out, n);
+
+  memcpy(p, s, n);
+  p[n] = '\0';
+  out->len += (int)n;
+}
 
 typedef struct OndEncoder OndEncoder;
 
@@ -25,17 +42,6 @@ extern OndEncoder *ond_encoder_create(Oid type, const char *what);
  * allocated in the current context: reset it per row. May raise what a type's output function raises.
  */
 extern const char *ond_encode(OndEncoder *encoder, Datum value, StringInfo out);
-
-/* What the versions of a mapping's rows are made with; lives in the current memory context. The mapping must outlive the call only. */
-typedef struct OndHasher OndHasher;
-
-extern OndHasher *ond_hasher_create(const OndMapping *mapping, uint64 seed);
-
-/*
- * The version of a row: XXH3-128 (seeded) over (target, value) of the fields with detect, in the order of the targets' bytes. values[i].p == NULL: left out, which differs from
- * null. Never OND_HASH_DELETE.
- */
-extern OndHash ond_hasher_hash(OndHasher *hasher, const OndBytes *values);
 
 /* Appends UTF-8 text as a JSON string. */
 extern void ond_append_json_string(StringInfo out, const char *s, Size n);

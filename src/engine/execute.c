@@ -72,8 +72,8 @@ static PlannedStmt *plan_statement(const char *sql, bool *without_hash) {
   return other;
 }
 
-void ond_execute(const char *sql, DestReceiver *dest) {
-  bool without_hash;
+bool ond_execute(const char *sql, DestReceiver *dest) {
+  bool without_hash, by_key;
   PlannedStmt *plan = plan_statement(sql, &without_hash);
   QueryDesc *query = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot, dest, NULL, NULL, 0);
 
@@ -81,7 +81,9 @@ void ond_execute(const char *sql, DestReceiver *dest) {
   ond_compat_executor_run(query);
   ExecutorFinish(query);
   ExecutorEnd(query);
+  by_key = IsA(plan->planTree, MergeJoin);
   FreeQueryDesc(query);
+  return by_key;
 }
 
 void ond_execute_explain(const char *sql, bool analyze) {
