@@ -113,6 +113,18 @@ SELECT ondatra.row_hash('{a}', 1::int2) = ondatra.row_hash('{a}', 1::int8) AS wi
        ondatra.row_hash('{a}', NULL::text) <> ondatra.row_hash('{a}', ''::text) AS null_is_not_empty, ondatra.row_hash('{a}', 1) <> ondatra.row_hash('{b}', 1) AS name,
        ondatra.row_hash('{a,b}', 'xy'::text, ''::text) <> ondatra.row_hash('{a,b}', 'x'::text, 'y'::text) AS borders,
        ondatra.row_hash('{a}', VARIADIC ARRAY[1]) = ondatra.row_hash('{a}', 1) AS variadic;
+-- Our own forms against the server's: numerics of every size and scale, text with and without what JSON escapes, times with every fraction.
+SELECT count(*) AS numerics, count(*) FILTER (WHERE ondatra.row_hash('{v}', n) <> ondatra.row_hash('{v}', n::text::json)) AS differ
+  FROM (SELECT s * m::numeric * 10::numeric ^ e + f AS n FROM unnest(ARRAY[1, -1]) s, unnest(ARRAY[0, 1, 7, 42, 999, 9999, 10000, 12345678, 99999999]) m,
+          generate_series(-30, 40) e, unnest(ARRAY[0, 0.5, 0.00000001, 1e-30]) f
+        UNION ALL SELECT round(x, d) FROM unnest(ARRAY[0, 1, -1, 10000, 0.0001, 12345.6789, 99999999.99999999, 1e-200]) x, generate_series(0, 100) d
+        UNION ALL SELECT x FROM unnest(ARRAY[1e500, -1e5000, 1e130000, 1.5e-16000, 10::numeric ^ 300 - 1]) x) x;
+SELECT count(*) AS texts, count(*) FILTER (WHERE ondatra.row_hash('{v}', t) <> ondatra.row_hash('{v}', to_json(t))) AS differ
+  FROM (SELECT left('abcdefghijklmnopqrstuvwxyz', n) || c || left('0123456789ABCDEF', m) AS t
+        FROM generate_series(0, 20) n, generate_series(0, 16) m, unnest(ARRAY['', '"', '\', E'\n', E'\t\r', E'\x1f', E'\x7f', '!', '#', '[', ']', 'ü', '😀']) c) x;
+SELECT count(*) AS times, count(*) FILTER (WHERE ondatra.row_hash('{v}', t) <> ondatra.row_hash('{v}', to_json(t))) AS differ
+  FROM (SELECT timestamp '1999-12-30 23:59:58' + i * interval '17:13:07.001' + f * interval '1 microsecond' AS t
+        FROM generate_series(0, 2000) i, unnest(ARRAY[0, 1, 10, 999, 100000, 123456, 999999]) f) x;
 \set VERBOSITY terse
 SELECT ondatra.row_hash('{a,b}', 1);
 SELECT ondatra.row_hash(ARRAY['a', NULL], 1, 2);
