@@ -78,15 +78,16 @@ interleave() {
 
 # spread: median [lowest to highest] of the numbers on stdin. $1: a printf format
 spread() {
-  sort -n | awk -v f="${1:-%.0f}" '{v[NR] = $1} END {m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2; printf f " [" f " to " f "]\n", m, v[1], v[NR]}'
+  sort -g | awk -v f="${1:-%.0f}" '{v[NR] = $1} END {m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2; printf f " [" f " to " f "]\n", m, v[1], v[NR]}'
 }
 
-# ratio OTHER N A B: of lines "wall cpu" that N statements gave in turns, column COLUMN of the A-th over that of the B-th, by round
+# ratio COLUMN N A B: of lines that N sides gave in turns, column COLUMN of the A-th over that of the B-th, by round
 ratio() {
   awk -v column="$1" -v n="$2" -v a="$3" -v b="$4" '{k = (NR - 1) % n + 1; v[k] = $column; if (k == n && v[b] > 0) printf "%.3f\n", v[a] / v[b]}' | spread %.2f
 }
 
-times() { awk -v n="$1" -v a="$2" '(NR - 1) % n + 1 == a {print $1}' | spread; }
+# numbers COLUMN N A: of the A-th of N lines
+numbers() { awk -v column="$1" -v n="$2" -v a="$3" '(NR - 1) % n + 1 == a {print $column}' | spread; }
 
 row() { printf '| %s | %s | %s |\n' "$1" "$2" "${3:-}"; }
 
@@ -98,9 +99,9 @@ run() {
 
 part_diff() {
   interleave "$scan" "$diff" "$md5" >"$home/diff"
-  row "scan of the model, ms" "$(times 3 1 <"$home/diff")"
-  row "diff, nothing changed, ms" "$(times 3 2 <"$home/diff")"
-  row "FULL JOIN on md5(row::text), ms" "$(times 3 3 <"$home/diff")"
+  row "scan of the model, ms" "$(numbers 1 3 1 <"$home/diff")"
+  row "diff, nothing changed, ms" "$(numbers 1 3 2 <"$home/diff")"
+  row "FULL JOIN on md5(row::text), ms" "$(numbers 1 3 3 <"$home/diff")"
   row "diff / scan, by time" "$(ratio 1 3 2 1 <"$home/diff")" "<= 3.5"
   row "diff / scan, by CPU time" "$(ratio 2 3 2 1 <"$home/diff")"
   row "md5 / diff, by time" "$(ratio 1 3 3 2 <"$home/diff")" ">= 5"
@@ -129,12 +130,18 @@ part_batches() {
   : >"$home/new"
   for round in $(seq "$((rounds < 3 ? rounds : 3))"); do
     sql "SELECT ondatra.create_sync('new', 'bench.customers', 'batches', key => '{id}', paused => true)" CHECKPOINT >/dev/null
-    timed "$scan" >"$home/scan"
-    echo "$(cat "$home/scan") $(run new "diff_ms, round(rows_created * 1000.0 / deliver_ms)")" >>"$home/new"
+    {
+      timed "$scan" | tr '\n' ' '
+      watch_worker
+      run new "diff_ms, round(rows_created * 1000.0 / deliver_ms)" | tr '\n' ' '
+      end_watch
+      watched_cpu_us | awk -v n="$rows" '{print n * 1e6 / $1}'
+    } >>"$home/new"
     sql "SELECT ondatra.drop_sync('new')" >/dev/null
   done
   row "diff with 100 % new / scan" "$(awk '{printf "%.3f\n", $2 / $1}' "$home/new" | spread %.2f)"
   row "batches of 1000, state kept: rows/s" "$(awk '{print $3}' "$home/new" | spread)" ">= 150000"
+  row "the same: rows per second of the worker's CPU, diff included" "$(awk '{print $4}' "$home/new" | spread)"
 }
 
 part_single() {
@@ -144,16 +151,22 @@ part_single() {
     sql "SELECT ondatra.create_sync('single', 'bench.single', 'single', key => '{id}', paused => true)" >/dev/null
     {
       "$home/curl_loop" "$url/one" "$requests" $concurrency
-      run single "round(rows_created * 1000.0 / deliver_ms)"
+      watch_worker
+      run single "round(rows_created * 1000.0 / deliver_ms)" | tr '\n' ' '
+      end_watch
+      watched_cpu_us | awk -v n="$requests" '{print $1 / n}'
       wrk -t 1 -c $concurrency -d 5s -s bench/put.lua "$url" | sed -n 's/^Requests\/sec: *//p'
     } >>"$home/single"
     sql "SELECT ondatra.drop_sync('single')" >/dev/null
   done
-  row "single rows, state kept: requests/s" "$(times 3 2 <"$home/single")"
-  row "bare libcurl multi loop: requests/s" "$(times 3 1 <"$home/single")"
-  row "wrk: requests/s" "$(times 3 3 <"$home/single")"
-  row "sync / bare loop" "$(ratio 1 3 2 1 <"$home/single")" ">= 0.5"
-  row "sync / wrk" "$(ratio 1 3 2 3 <"$home/single")"
+  row "single rows, state kept: requests/s" "$(numbers 1 3 2 <"$home/single")"
+  row "bare libcurl multi loop: requests/s" "$(numbers 1 3 1 <"$home/single")"
+  row "wrk: requests/s" "$(numbers 1 3 3 <"$home/single")"
+  row "single rows / bare loop" "$(ratio 1 3 2 1 <"$home/single")" ">= 0.5"
+  row "single rows / wrk" "$(ratio 1 3 2 3 <"$home/single")"
+  row "CPU time of a request, all of the run, µs" "$(numbers 2 3 2 <"$home/single")"
+  row "CPU time of a request, bare loop, µs" "$(numbers 2 3 1 <"$home/single")"
+  row "bare loop / single rows, by CPU time" "$(ratio 2 3 1 2 <"$home/single")" ">= 0.5"
 }
 
 part_latency() {
@@ -162,37 +175,53 @@ part_latency() {
   row "COMMIT to first byte, cold: p99, ms" "$(sort -n "$home/latency" | awk '{v[NR] = $1} END {print v[int(NR * 0.99 + 0.999)]}')"
 }
 
-# Peak of what is the worker's own; polled, the worker is gone when the run is.
+# From here to watched_*: CPU ticks and peak of private memory (kB) of the run worker. Polled, for it is gone when its run is.
 watch_worker() {
-  local pid peak=0 rss
+  rm -f "$home/watched"
+  echo 0 0 >"$home/worker"
+  poll_worker &
+  watcher=$!
+}
+
+poll_worker() {
+  local pid='' peak=0 name value stat
   while [ ! -e "$home/watched" ]; do
-    for pid in $(pgrep -P "$(head -n 1 "$home/data/postmaster.pid")" -f 'ondatra run'); do
-      rss=$(awk '/^RssAnon/ {print $2}' "/proc/$pid/status" 2>/dev/null || true)
-      [ "${rss:-0}" -le "$peak" ] || { peak=$rss; echo "$peak" >"$home/peak"; }
-    done
-    sleep 0.05
-  done
+    [ -n "$pid" ] && [ -d "/proc/$pid" ] || pid=$(pgrep -P "$(head -n 1 "$home/data/postmaster.pid")" -f 'ondatra run' | head -n 1 || true)
+    if [ -n "$pid" ]; then
+      while read -r name value _; do
+        [ "$name" = RssAnon: ] && [ "$value" -gt "$peak" ] && peak=$value
+      done 2>/dev/null <"/proc/$pid/status" || true
+      read -r stat 2>/dev/null <"/proc/$pid/stat" && [ -n "$stat" ] && echo "${stat##*) }" | awk -v peak="$peak" '{print $12 + $13, peak}' >"$home/worker"
+    fi
+    sleep 0.02
+  done || true
+}
+
+end_watch() {
+  touch "$home/watched"
+  wait "$watcher" || true
+}
+
+watched_cpu_us() {
+  awk -v hz="$(getconf CLK_TCK)" '{print $1 * 1000000 / hz}' "$home/worker"
 }
 
 part_footprint() {
-  local before after watcher
+  local before after
   run diff "rows_unchanged" >/dev/null
   sql CHECKPOINT
   run diff "rows_unchanged" >/dev/null # the first one after a checkpoint writes whole pages of catalogs and run rows
-  echo 0 >"$home/peak"
-  watch_worker &
-  watcher=$!
   before=$(sql "SELECT pg_current_wal_insert_lsn() - '0/0'" "SELECT temp_bytes FROM pg_stat_database WHERE datname = 'bench'" | tr '\n' ' ')
+  watch_worker
   run diff "rows_unchanged" >/dev/null
-  touch "$home/watched"
-  wait "$watcher"
+  end_watch
   sleep 1 # statistics arrive
   after=$(sql "SELECT pg_current_wal_insert_lsn() - '0/0'" "SELECT temp_bytes FROM pg_stat_database WHERE datname = 'bench'" | tr '\n' ' ')
   # shellcheck disable=SC2086
   set -- $before $after
   row "unchanged run: WAL, bytes" "$(($3 - $1))" "the run's row"
   row "unchanged run: temporary files, bytes" "$(($4 - $2))"
-  row "unchanged run: memory of the worker's own at its peak, kB" "$(cat "$home/peak")"
+  row "unchanged run: private memory of the worker at its peak, kB" "$(cut -d' ' -f2 "$home/worker")"
 }
 
 name_machine() {

@@ -197,6 +197,11 @@ void ond_tx_commit(void) {
   pgstat_report_stat(true);
 }
 
+void ond_tx_commit_soon(void) {
+  pin("synchronous_commit", "off");
+  ond_tx_commit();
+}
+
 void ond_tx_abort(void) {
   AbortCurrentTransaction();
 }

@@ -49,6 +49,8 @@ extern void ond_pin_text_settings(void);
 /* Worker: a whole transaction of our own, with SPI connected and a snapshot; ond_tx_commit ends it, with ond_tx_abort in a PG_CATCH. READ COMMITTED, synchronous_commit on. */
 extern void ond_tx_begin(void);
 extern void ond_tx_commit(void);
+/* The same without waiting for the disk: it comes there with the next ond_tx_commit of anybody, before that one. For what may be lost with all that follows it. */
+extern void ond_tx_commit_soon(void);
 extern void ond_tx_abort(void);
 
 /* SPI_execute_with_args with an error on failure; command is e.g. SPI_OK_SELECT. args as in SPI. Returns SPI_processed. */

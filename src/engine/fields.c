@@ -106,17 +106,11 @@ OndFields *ond_fields_create(const OndSpec *spec, uint64 seed) {
 
 /* --- encoding --------------------------------------------------------------------------------------------- */
 
-/* The bytes of a field that counts, as version.h has them. */
-static void begin_hashed(OndFields *f, const OndHashedField *field, uint32 length) {
-  ond_put(&f->bytes, field->head, field->head_n);
-  ond_put(&f->bytes, &length, sizeof(length));
-}
-
 static void encode_null(OndFields *f, const Step *step) {
   f->values[step->value].n = 0;
   if (step->hashed == NULL || step->null_omit)
     return;
-  begin_hashed(f, step->hashed, (uint32)JSON_NULL.n);
+  ond_hashed_begin(&f->bytes, step->hashed, (uint32)JSON_NULL.n);
   ond_put(&f->bytes, JSON_NULL.p, JSON_NULL.n);
 }
 
@@ -126,7 +120,7 @@ static void encode_value(OndFields *f, const Step *step, Datum value, OndFieldsR
   int start;
 
   if (step->hashed != NULL)
-    begin_hashed(f, step->hashed, 0);
+    ond_hashed_begin(&f->bytes, step->hashed, 0);
   start = f->bytes.len;
   problem = ond_encode(step->encoder, value, &f->bytes);
   if (unlikely(problem != NULL) && out->problem == NULL)

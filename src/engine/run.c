@@ -1,7 +1,7 @@
 /*
  * run.c - one run, from request to final row; see run.h.
  *
- *   open      lock, run row, requests consumed         [commit]  a crash from here on is seen by the reaper
+ *   open      lock, run row, requests consumed         [commit]  a worker's death from here on is seen by the reaper
  *   prepare   what dead runs left becomes doubt; destination, credentials, cursor   [commit]
  *   diff      the owner's read-only transactions: one compiles the sync, then what dead runs left is folded, another reads; ended before anything
  *             else happens, and begun anew when what was read was replaced meanwhile
@@ -186,7 +186,7 @@ static bool open_run(Run *run) {
   } else
     insert_run(run);
   consume_requests(run);
-  ond_tx_commit();
+  ond_tx_commit_soon(); /* the server may forget a run that has sent nothing yet: its requests are there again then */
   if (run->sync->options.run_timeout_ms > 0)
     run->deadline_us = ond_clock_us() + (int64)run->sync->options.run_timeout_ms * 1000;
   return true;
@@ -389,7 +389,7 @@ static void note_diff(Run *run) {
   ond_run_write_counters(run->run_id, &run->counters);
   ond_record_settle(run->sync, run->sync->n_keys, run->key_types, run->store);
   ond_failed_rows_invalid(run->sync->sync_id, run->run_id, run->diff, run->pass);
-  ond_tx_commit();
+  ond_tx_commit_soon(); /* the first window's commit, or the run's last one, is to come */
   run->noted = true;
 }
 
@@ -645,7 +645,7 @@ static void notify(const Run *run, const Ending *e, bool state_changed) {
     ond_notify_run(run->run_id, run->sync->sync_id, e->status);
     if (state_changed)
       ond_notify_state(run->sync->sync_id);
-    ond_tx_commit();
+    ond_tx_commit_soon(); /* a crash ends those who listen, too */
   }
   PG_CATCH();
   {

@@ -24,7 +24,7 @@ StaticAssertDecl(sizeof(((OndHasher *)NULL)->secret) == XXH3_SECRET_DEFAULT_SIZE
 
 static void hashed_field(OndHashedField *out, int number, const char *target) {
   uint32 length = (uint32)strlen(target);
-  char *head = palloc(sizeof(length) + length);
+  char *head = palloc0(Max(sizeof(length) + length, OND_HEAD_COPIED));
 
   memcpy(head, &length, sizeof(length));
   memcpy(head + sizeof(length), target, length);
@@ -66,12 +66,10 @@ OndHash ond_hasher_hash(OndHasher *h, const OndBytes *values) {
   resetStringInfo(&h->bytes);
   for (int i = 0; i < h->n; i++) {
     OndBytes value = values[h->fields[i].field];
-    uint32 length = (uint32)value.n;
 
     if (value.p == NULL)
       continue;
-    ond_put(&h->bytes, h->fields[i].head, h->fields[i].head_n);
-    ond_put(&h->bytes, &length, sizeof(length));
+    ond_hashed_begin(&h->bytes, &h->fields[i], (uint32)value.n);
     ond_put(&h->bytes, value.p, value.n);
   }
   return ond_hasher_digest(h, h->bytes.data, (Size)h->bytes.len);
