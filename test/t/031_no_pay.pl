@@ -1,5 +1,5 @@
 # The database does not pay for its destination: while that hangs, does not accept or trickles, a run holds no snapshot and no transaction id, is in nobody's
-# way, and ends within a second whoever ends it. A second is the promise; a try that took longer is repeated, and three of three must not.
+# way, and ends within a second whoever ends it, or when its postmaster is no more. A second is the promise; a try that took longer is repeated, and three of three must not.
 
 use strict;
 use warnings FATAL => 'all';
@@ -75,7 +75,7 @@ sub is_quick {
     return cmp_ok($took, '<', $PROMISE_S, "$what: within a second");
 }
 
-sub gone { my (undef, $pid) = @_; return $t->poll(sub { !kill 0, $pid }) }
+sub gone { my (undef, $pid) = @_; return $t->poll(sub { Ondatra::Test::has_ended($pid) }) }
 
 # SQL of ours does not wait for a standby, whatever the server's settings say.
 sub local_sql { my ($sql) = @_; local $ENV{PGOPTIONS} = '-c synchronous_commit=local'; return $t->admin($sql) }
@@ -122,6 +122,13 @@ sub drop_extension {
     return;
 }
 
+sub postmaster_dies {
+    my ($way) = @_;
+    is_quick("$way: a postmaster that was killed", sub { $t->start_again if !defined $node->{_pid}; waiting_run($way) }, sub { $node->kill9; gone(@_) });
+    $t->start_again;
+    return;
+}
+
 $t->admin('CREATE DATABASE other');
 setup();
 for my $way (sort keys %DESTINATIONS) {
@@ -129,6 +136,7 @@ for my $way (sort keys %DESTINATIONS) {
     is_quick("$way: $_", sub { waiting_run($way) }, $ENDINGS{$_}) for sort keys %ENDINGS;
     drop_extension($way);
     fast_shutdown($way);
+    postmaster_dies($way);
 }
 
 # --- a synchronous standby that is missing: commits wait for it, but nobody for them

@@ -88,6 +88,19 @@ sub stop_process {
     @children = grep { $_ != $pid } @children;
 }
 
+# After the postmaster was killed: as soon as its children are gone, too.
+sub start_again {
+    my ($self) = @_;
+    my $node = $self->{node};
+    return $self->poll(sub { $node->start(fail_ok => 1) || do { $node->{_pid} = undef; 0 } }) || die 'the server does not start';
+}
+
+# A process of somebody else's has ended: also when its parent died and nobody has taken note of its end yet.
+sub has_ended {
+    my ($pid) = @_;
+    return !kill(0, $pid) || slurp("/proc/$pid/stat") =~ /\) Z /;
+}
+
 sub slurp {
     my ($path) = @_;
     open my $fh, '<', $path or return '';
