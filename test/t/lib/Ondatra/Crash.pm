@@ -323,7 +323,8 @@ sub deliver_all {
     my ($h) = @_;
     my $t = $h->{t};
     my $sql = join '', map { "SELECT ondatra.retry_failed('$_');\nSELECT ondatra.run_sync('$_');\n" } @NAMES;
-    my $left = 'SELECT (SELECT count(*) FROM ondatra.all_runs WHERE finished_at IS NULL) + (SELECT count(*) FROM ondatra.run_requests) + count(*) FROM ondatra.all_syncs s '
+    my $left = 'SELECT (SELECT count(*) FROM ondatra.all_runs WHERE finished_at IS NULL) + (SELECT count(*) FROM ondatra.run_requests) + '
+        . '(SELECT count(*) FROM ondatra.all_failed_rows) + count(*) FROM ondatra.all_syncs s '
         . "JOIN ondatra.all_runs r ON r.run_id = (SELECT max(run_id) FROM ondatra.all_runs x WHERE x.sync_id = s.sync_id) "
         . "WHERE r.status <> 'succeeded' OR r.rows_held_back + r.rows_pending + r.deletes_pending > 0";
     my $said = '';
