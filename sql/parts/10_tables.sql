@@ -193,3 +193,19 @@ CREATE TABLE ondatra.send_windows (
 );
 ALTER TABLE ondatra.send_windows ALTER COLUMN changes SET STORAGE EXTERNAL;  -- hashes do not compress
 COMMENT ON TABLE ondatra.send_windows IS 'What may be on its way: committed before a chunk of requests goes out, removed by the commit that records the last answer. What a dead run leaves here is in doubt.';
+
+CREATE TABLE ondatra.jobs (
+  sync_id       bigint NOT NULL,
+  run_id        bigint NOT NULL,             -- that began it
+  job_no        int NOT NULL,
+  destination_id bigint NOT NULL,
+  operation     text NOT NULL,
+  step          text NOT NULL,               -- to be done next
+  captures      jsonb NOT NULL,              -- what later steps name as {{job.x}}
+  changes       bytea NOT NULL,              -- its rows in their order, as in send_windows
+  started_at    timestamptz NOT NULL,
+  deadline      timestamptz NOT NULL,
+  PRIMARY KEY (sync_id, run_id, job_no)
+);
+ALTER TABLE ondatra.jobs ALTER COLUMN changes SET STORAGE EXTERNAL;  -- hashes do not compress
+COMMENT ON TABLE ondatra.jobs IS 'Asynchronous jobs at destinations that need no rows any more: removed by the commit that records what became of them. What a dead or cancelled run leaves here is taken up by the next run of the sync.';

@@ -113,6 +113,7 @@ void ond_sync_delete(int64 sync_id) {
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.jobs WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_UPDATE,
           "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_message = 'the sync was "
           "dropped' "
@@ -174,6 +175,7 @@ void ond_sync_forget(int64 sync_id) {
   MemoryContextSwitchTo(caller);
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.jobs WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(
       sync_id, SPI_OK_UPDATE,
       "UPDATE ondatra.all_syncs SET cursor_value = NULL, cursor_seen = NULL, cursor_seen_at = NULL, full_pass_at = NULL, resend = false, "

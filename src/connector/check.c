@@ -144,6 +144,14 @@ static struct json_object *harmless(const char *parent, const char *name) {
   return NULL;
 }
 
+/* A step that is right, whatever the others are; name: its number. */
+static struct json_object *harmless_step(const char *name) {
+  struct json_object *step = json_tokener_parse("{\"method\": \"POST\", \"body\": [\"$each\", \"{{key}}\"]}");
+
+  json_object_object_add(step, "name", json_object_new_string(name));
+  return step;
+}
+
 /* The value at the first n tokens of a pointer. */
 static bool value_at(Check *k, const OndJsonPtr *pointer, int n, struct json_object **out) {
   OndJsonPtr part = *pointer;
@@ -165,7 +173,10 @@ static bool repair(Check *k, const char *pointer, bool out) {
   }
   name = p.tokens[p.n - 1].p;
   if (json_object_is_type(parent, json_type_array)) {
-    return p.indexes[p.n - 1] >= 0 && json_object_array_put_idx(parent, (size_t)p.indexes[p.n - 1], json_object_new_string("x")) == 0;
+    bool step = p.n > 1 && strcmp(p.tokens[p.n - 2].p, "steps") == 0;
+
+    return p.indexes[p.n - 1] >= 0 &&
+           json_object_array_put_idx(parent, (size_t)p.indexes[p.n - 1], step ? harmless_step(name) : json_object_new_string("x")) == 0;
   }
   if (!json_object_is_type(parent, json_type_object)) {
     return false;
@@ -258,19 +269,24 @@ static bool has_capture(int n, const OndCapture *captures, const char *name) {
   return false;
 }
 
-/* Whether some answer about the object gives its id (name NULL) or this capture. */
-static bool is_captured(const OndConnector *c, const char *name) {
-  if (c->list && (name ? has_capture(c->list->n_captures, c->list->captures, name) : c->list->id != NULL)) {
-    return true;
-  }
-  for (int kind = 0; kind < OND_KINDS; kind++) {
-    const OndResult *result = c->operations[kind] ? c->operations[kind]->result : NULL;
+/* Whether a result gives the record's id (name NULL) or this capture. */
+static bool gives(const OndResult *result, const char *name) {
+  return result && (name ? has_capture(result->n_captures, result->captures, name) : result->id != NULL);
+}
 
-    if (result && (name ? has_capture(result->n_captures, result->captures, name) : result->id != NULL)) {
-      return true;
+/* The same of some answer about the object. */
+static bool is_captured(const OndConnector *c, const char *name) {
+  bool found = c->list && (name ? has_capture(c->list->n_captures, c->list->captures, name) : c->list->id != NULL);
+
+  for (int kind = 0; kind < OND_KINDS; kind++) {
+    const OndOperation *o = c->operations[kind];
+
+    found = found || (o && gives(o->result, name));
+    for (int i = 0; o && i < o->n_steps; i++) {
+      found = found || gives(o->steps[i].request->result, name);
     }
   }
-  return false;
+  return found;
 }
 
 static void check_remote(Check *k, const OndConnector *c) {

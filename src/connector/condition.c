@@ -27,6 +27,9 @@ OndHolds ond_condition_holds(const OndCondition *condition, struct json_object *
   struct json_object *value = NULL;
   bool found = ond_document_at(record, &condition->path, &value);
 
+  if (condition->present) {
+    return found && value ? OND_HOLDS : OND_FAILS;
+  }
   if (condition->absent) {
     return found && value ? OND_FAILS : OND_HOLDS;
   }

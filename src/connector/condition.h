@@ -6,7 +6,7 @@
 
 #include "connector/internal.h"
 
-/* SILENT: the place does not exist (and the condition is not "absent"). */
+/* SILENT: the place does not exist (and the condition is not about that). */
 typedef enum OndHolds { OND_HOLDS, OND_FAILS, OND_SILENT } OndHolds;
 
 extern OndHolds ond_condition_holds(const OndCondition *condition, struct json_object *record);

@@ -21,7 +21,7 @@
  * The `http` connector has no document: the options have one more member, "object": OBJECT.
  *
  *   OP = {"method": "PUT", "path": "/contacts/{{key}}", "query": {…}, "headers": {…},
- *         "encoding": "json" | "ndjson" | "form", "content_type": "application/vnd.api+json",
+ *         "encoding": "json" | "ndjson" | "form" | "csv", "csv": {"columns": […], "delimiter": ",", "line_ending": "\n"}, "content_type": "application/vnd.api+json",
  *         "body": …, "batch": {"rows": 100, "bytes": 1000000, "row_bytes": 100000},
  *         "atomic": false,        -- a refused batch changed nothing
  *         "idempotent": true,     -- sending twice equals sending once; default true, for create false unless idempotency is set
@@ -37,15 +37,22 @@
  *                    "ok": CONDITION, "id": "/id", "error": "/message", "code": "/code", "retry": ["RATE_LIMIT"],
  *                    "created": CONDITION, "remote": {"version": "/rev"},
  *                    "errors": {"rows": "/errors", "keys": "/context/id" | "index": "/index" | "key": "/id", "message": "/message", "code": "/category"}}
- *                 | {"lines": true, …}                                        -- NDJSON, a record a line
+ *                 | {"format": "lines" | "csv", …}                            -- a record a line; "lines": true is the first of them
+ *                   with "fate": "accepted" | "refused" | "retry"             -- what it means to be listed
  *                 | {"counts": {"accepted": "/ptr" | ["/a", "/b"], "failed": …}}   -- numbers only: accepted rows are unconfirmed
  *        }
+ *
+ *   or, of an asynchronous job, in place of the request and its result (step.c):
+ *
+ *         "steps": [{"name": …, "method", "path" | "url", …, "capture": {"id": "/id" | {"header": "Location"}}, "when": CONDITION,
+ *                    "poll": {"every_ms": 2000, "max_ms": 30000, "done": CONDITION, "failed": CONDITION, "error": "/message"}}],
+ *         "jobs": {"open": 5, "timeout_ms": 3600000}
  *
  *   LOOKUP = a request that reads, before a write: method, path, query, headers, encoding, content_type, body, batch, rate, retry, refused, ok, error;
  *            "missing": [404] (not there), "result" with "id" or "remote" (a row that it does not mention is not there), "when": "unknown" | "always"
  *            -- unknown (default): when no remote id is stored for the key. Found: update with that id; not there: create; of a delete: done.
  *
- *   CONDITION = {"path": "/ok", "equals": true} | {"path": …, "in": [200, 201]} | {"path": …, "absent": true}
+ *   CONDITION = {"path": "/ok", "equals": true} | {"path": …, "in": [200, 201]} | {"path": …, "absent": true | false}
  *
  * match and errors compare texts with the row's key. With "by" beside key, keys or {"map": true} they are compared with what that template
  * makes of the row: {"key": "/id", "by": "{{remote_id}}"}. A composite key is an object of pointers: {"key": {"tenant": "/t", "id": "/i"}}.
@@ -187,8 +194,47 @@ typedef struct OndOperationInfo {
   const int *missing;
   const int *conflict;
   bool always;                /* of a lookup: also where a remote id is known */
+  int n_steps;                /* 0: one request; else a job of so many */
+  int resumes_at;             /* the first step from which on no step needs the rows; n_steps: none */
+  int carries_at;             /* the first step that carries rows */
+  int open_max;               /* jobs of the account at once; 0: no limit */
+  int64_t job_timeout_ms;     /* how long one may take */
 } OndOperationInfo;
 extern const OndOperationInfo *ond_operation_info(const OndOperation *o);
+
+/* ---- jobs: operations of several steps, see step.c ---- */
+
+typedef struct OndStepInfo {
+  const char *name;
+  bool carries_rows;
+  bool needs_rows;            /* its request or the reading of its result cannot be done without them */
+  bool polls;
+  int every_ms, max_ms;       /* of a poll: the first wait, and the longest */
+  bool has_result;
+} OndStepInfo;
+/* NULL past the end. */
+extern const OndStepInfo *ond_step_info(const OndOperation *o, int step);
+/* The request of a step and how its answer is read: an operation for ond_connector_render() and ond_connector_read(). */
+extern const OndOperation *ond_step_operation(const OndOperation *o, int step);
+/* The number of the step of this name; -1: none. */
+extern int ond_step_find(const OndOperation *o, const char *name);
+
+typedef enum OndStepEnd {
+  OND_STEP_DONE,              /* it goes on with *next */
+  OND_STEP_WAIT,              /* a poll: not yet */
+  OND_STEP_FAILED,            /* a poll: the job has failed */
+  OND_STEP_REFUSED,           /* "ok" does not hold */
+  OND_STEP_UNREADABLE         /* it says nothing of use */
+} OndStepEnd;
+/*
+ * Reads a step's answer (whose OndAnswer is READ) but for its result: adds what it captures to `job` (a JSON object; empty: none yet), and says with which step the
+ * job goes on (n_steps: it is done). words: n bytes for what is wrong. Rows are read by ond_connector_read() where the step has a result.
+ */
+extern OndStepEnd ond_step_read(const OndOperation *o, int step, const OndHttpResponse *response, OndBuf *job, int *next, char *words, size_t n);
+/* Words for a job: "job 750R0000000zlh9" after what was captured as "id", or first, or "the job". */
+extern void ond_step_label(OndBytes job, char *out, size_t n);
+/* Whether the step's URL can be made of what was captured: err says what is missing, or whose it is. */
+extern bool ond_step_check(const OndConnector *c, const OndOperation *o, int step, const OndRow *row, OndBytes job, OndError *err);
 
 /* What a request of "list" is about. */
 typedef struct OndListInput {
@@ -202,6 +248,8 @@ typedef struct OndRenderContext {
   int64_t run_id;
   const char *idempotency_key;  /* of the request, hex */
   const OndListInput *list;   /* NULL but for lists */
+  OndBytes job;               /* of steps: what {{job.x}} names, a JSON object; absent: none */
+  bool job_unknown;           /* only to be looked at: {{job.x}} is "{job.x}" */
 } OndRenderContext;
 
 /*
@@ -276,6 +324,7 @@ typedef struct OndRowResult {
   const char *remote_id;      /* NULL: none */
   const char *remote;         /* JSON object text; NULL: none */
   bool absent;                /* of a lookup, with UNKNOWN: the answer says that there is no such record */
+  bool silent;                /* with UNKNOWN: the answer could be read, and does not mention the row */
 } OndRowResult;
 
 /*

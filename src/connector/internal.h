@@ -20,7 +20,8 @@
 #define OND_HEADER_BYTES_MAX ((size_t)16 * 1024)
 #define OND_VALUE_BYTES_MAX  OND_BODY_BYTES_MAX
 
-typedef enum OndEncoding { OND_ENCODING_JSON, OND_ENCODING_NDJSON, OND_ENCODING_FORM } OndEncoding;
+typedef enum OndEncoding { OND_ENCODING_JSON, OND_ENCODING_NDJSON, OND_ENCODING_FORM, OND_ENCODING_CSV } OndEncoding;
+typedef struct OndCsv OndCsv;
 
 /* ---- request ---- */
 
@@ -48,6 +49,10 @@ typedef struct OndRequestTemplate {
   OndQuery *query;
   int n_headers;
   OndHeader *headers;
+  bool absolute;          /* of a step: `url` in place of the path */
+  OndTemplate url;
+  int n_own_headers;      /* absolute: those of the step alone, for a host that gets no credentials */
+  OndHeader *own_headers;
 } OndRequestTemplate;
 
 /* ---- body ---- */
@@ -87,7 +92,8 @@ typedef struct OndBody {
 /* Something a place in the answer must fulfil. */
 typedef struct OndCondition {
   OndJsonPtr path;
-  bool absent; /* holds when the place does not exist or is null */
+  bool absent;  /* holds when the place does not exist or is null */
+  bool present; /* the contrary */
   int n;
   const char **values; /* texts, one of which it must be; NULL: JSON null */
 } OndCondition;
@@ -112,6 +118,9 @@ typedef enum OndMatch {
   OND_MATCH_COUNTS
 } OndMatch;
 
+/* What it means that a record is in the result. */
+typedef enum OndFate { OND_FATE_TOLD, OND_FATE_ACCEPTED, OND_FATE_REFUSED, OND_FATE_RETRY } OndFate;
+
 typedef struct OndCapture {
   const char *name;
   OndJsonPtr pointer;
@@ -119,7 +128,9 @@ typedef struct OndCapture {
 
 typedef struct OndResult {
   OndMatch match;
-  bool lines;
+  bool lines;             /* a record a line */
+  bool csv;               /* likewise, in CSV */
+  OndFate fate;
   const OndJsonPtr *rows; /* NULL: the whole answer */
   OndIdentity identity;   /* KEY, INDEX, MAP */
   const OndCondition *ok; /* all pointers below may be NULL */
@@ -147,13 +158,42 @@ typedef struct OndResult {
 typedef enum OndKind { OND_KIND_UPSERT, OND_KIND_CREATE, OND_KIND_UPDATE, OND_KIND_DELETE, OND_KIND_LOOKUP, OND_KIND_LIST } OndKind;
 #define OND_KINDS (OND_KIND_LOOKUP + 1) /* LIST stands beside them: OndConnector.list */
 
+typedef struct OndName {
+  struct OndName *next;
+  const char *name;
+} OndName;
+
+/* Something kept of a step's answer for later ones. */
+typedef struct OndStepCapture {
+  const char *name;
+  const char *header; /* NULL: of the body */
+  OndJsonPtr pointer;
+} OndStepCapture;
+
+/* A step of an asynchronous job: a request, and what comes of it. */
+typedef struct OndStep {
+  OndStepInfo info;
+  OndOperation *request;
+  int n_captures;
+  OndStepCapture *captures;
+  const OndName *uses;       /* names of captures */
+  const OndCondition *when;  /* on the answer before; NULL: always */
+  const OndCondition *done;  /* of a poll */
+  const OndCondition *failed;
+  const OndJsonPtr *error;
+} OndStep;
+
 struct OndOperation {
   OndOperationInfo info;
   OndKind kind;
+  bool is_step;
+  int n_steps;            /* 0: one request, which follows */
+  OndStep *steps;
   OndRequestTemplate request;
   OndEncoding encoding;
   const char *content_type;
   const OndBody *body;    /* NULL: none */
+  const OndCsv *csv;      /* CSV: in place of it */
   const OndCondition *ok; /* NULL: the status says it all */
   const OndJsonPtr *error;
   const OndResult *result; /* NULL: the rows share one fate */
@@ -214,11 +254,6 @@ typedef struct OndKeyUse {
   OndKind kind;          /* of the operation */
 } OndKeyUse;
 
-typedef struct OndName {
-  struct OndName *next;
-  const char *name;
-} OndName;
-
 /* A host that URLs of answers may name beside the destination's own. */
 typedef struct OndDeclaredHost {
   const char *host; /* lower case; "*.example.com": any below it */
@@ -234,6 +269,8 @@ struct OndConnector {
   bool lenient;   /* only checked: variables need no values */
   const OndAuth *values; /* of ond_connector_use_auth(); values of {{auth.name}} */
   OndName *auth_values;  /* the names that templates use */
+  OndName *job_names;    /* while steps are compiled: what earlier ones have captured */
+  OndName *job_uses;     /* and what this one names */
   OndConnectorLimits limits;
   OndRateHeaders rate_headers;
   int n_auth; /* kinds of credentials that it takes; 0: any */

@@ -8,6 +8,8 @@
 
 #include <string.h>
 #include "connector/body.h"
+#include "connector/csv.h"
+#include "connector/step.h"
 #include "connector/request.h"
 
 #define STATUSES_MAX 64
@@ -18,7 +20,8 @@ static const char *const KINDS[] = {"upsert", "create", "update", "delete", "loo
 
 static const char *const MEMBERS[] = {"method", "path",   "query",      "headers",     "encoding", "content_type", "body",
                                       "batch",  "atomic", "idempotent", "idempotency", "rate",     "fine",         "refused",
-                                      "retry",  "ok",     "error",      "result",      "exists",   "missing",      "conflict", NULL};
+                                      "retry",  "ok",     "error",      "result",      "exists",   "missing",      "conflict", "csv",
+                                      "steps",  "jobs",   NULL};
 
 static const char *const LOOKUP_MEMBERS[] = {"method", "path",    "query",   "headers", "encoding", "content_type", "body",   "batch", "rate",
                                              "refused", "retry",  "missing", "ok",      "error",    "result",       "when",   NULL};
@@ -53,13 +56,15 @@ static bool parse_batch(const OndNode *operation, OndOperation *o, OndError *err
 }
 
 static bool parse_encoding(OndConnector *c, const OndNode *operation, OndOperation *o, OndError *err) {
-  static const char *const WORDS[] = {"json", "ndjson", "form", NULL};
-  static const char *const TYPES[] = {"application/json", "application/x-ndjson", "application/x-www-form-urlencoded"};
+  static const char *const WORDS[] = {"json", "ndjson", "form", "csv", NULL};
+  static const char *const READING_WORDS[] = {"json", "ndjson", "form", NULL};
+  static const char *const TYPES[] = {"application/json", "application/x-ndjson", "application/x-www-form-urlencoded", "text/csv"};
+  bool reads = o->kind == OND_KIND_LOOKUP || o->kind == OND_KIND_LIST;
   int encoding = OND_ENCODING_JSON;
   const char *type = NULL;
   OndNode at;
 
-  if (ond_node_get(operation, "encoding", &at) && !ond_node_word(&at, WORDS, &encoding, err)) {
+  if (ond_node_get(operation, "encoding", &at) && !ond_node_word(&at, reads ? READING_WORDS : WORDS, &encoding, err)) {
     return false;
   }
   o->encoding = (OndEncoding)encoding;
@@ -254,12 +259,35 @@ static bool parse_idempotency(OndConnector *c, const OndNode *operation, Idempot
   return true;
 }
 
+/* The rows are the body. */
+static bool parse_csv(const OndScope *s, const OndNode *operation, OndOperation *o, const Idempotency *key, OndError *err) {
+  OndNode at;
+
+  if (ond_node_get(operation, "body", &at)) {
+    return ond_node_fail(&at, err, "in the encoding csv the rows are the body; \"csv\" says which columns they have");
+  }
+  if (key->extra.field || key->extra.item) {
+    ond_node_fail(operation, err, "a csv has no place for the idempotency key but a column");
+    ond_error_hint(err, "Write {\"name\": …, \"value\": \"{{idempotency_key}}\"} in \"columns\".");
+    return false;
+  }
+  o->csv = ond_csv_parse(s, operation, err);
+  return o->csv != NULL;
+}
+
 static bool parse_body(OndConnector *c, const OndNode *operation, OndOperation *o, const Idempotency *key, OndError *err) {
   OndScope scope = {.c = c, .o = o, .rows = o->info.batch_rows == 1 && o->kind != OND_KIND_LIST};
   OndNode at;
-  bool given = ond_node_get(operation, "body", &at);
+  bool given;
 
-  if ((given && !at.value) || (!given && (o->kind == OND_KIND_DELETE || o->kind == OND_KIND_LOOKUP || o->kind == OND_KIND_LIST))) {
+  if (o->encoding == OND_ENCODING_CSV) {
+    return parse_csv(&scope, operation, o, key, err);
+  }
+  if (ond_node_get(operation, "csv", &at)) {
+    return ond_node_fail(&at, err, "\"csv\" says something about the encoding csv only");
+  }
+  given = ond_node_get(operation, "body", &at);
+  if ((given && !at.value) || (!given && (o->is_step || o->kind == OND_KIND_DELETE || o->kind == OND_KIND_LOOKUP || o->kind == OND_KIND_LIST))) {
     if (key->extra.field || key->extra.item) {
       return ond_node_fail(operation, err, "there is no body that could carry the idempotency key");
     }
@@ -271,7 +299,7 @@ static bool parse_body(OndConnector *c, const OndNode *operation, OndOperation *
 
 /* A batch must name every row somewhere. */
 static bool check_batch(const OndNode *operation, const OndOperation *o, OndError *err) {
-  bool named = ond_request_names_rows(&o->request) || (o->body && ond_body_has_each(o->body));
+  bool named = ond_request_names_rows(&o->request) || o->csv || (o->body && ond_body_has_each(o->body));
 
   if (o->info.batch_rows == 1 || named) {
     return true;
@@ -384,22 +412,48 @@ static OndOperation *parse_lookup(OndConnector *c, const OndNode *at, OndError *
   return o;
 }
 
+static bool parse_no_jobs(const OndNode *operation, OndError *err) {
+  OndNode at;
+
+  return !ond_node_get(operation, "jobs", &at) || ond_node_fail(&at, err, "\"jobs\" says something about an operation of \"steps\" only");
+}
+
+bool ond_operation_parse_step(OndConnector *c, OndOperation *o, const OndNode *at, OndError *err) {
+  static const char *const METHODS[] = {"GET", "POST", "PUT", "PATCH", "DELETE", NULL};
+  static const Idempotency key;
+
+  return parse_method(at, METHODS, &o->request.method, err) && parse_encoding(c, at, o, err) && parse_rate(c, at, o, err) && parse_status_rules(c, at, o, err) && parse_request(c, at, o, &key, err) &&
+         parse_body(c, at, o, &key, err) && parse_answer(c, at, o, err);
+}
+
 OndOperation *ond_operation_parse(OndConnector *c, OndKind kind, const OndNode *at, OndError *err) {
   static const char *const METHODS[] = {"POST", "PUT", "PATCH", "DELETE", NULL};
   OndOperation *o = ond_arena_alloc(c->arena, sizeof(*o));
   Idempotency key;
+  OndNode steps;
 
   if (kind == OND_KIND_LOOKUP) {
     return parse_lookup(c, at, err);
   }
   o->kind = kind;
   o->info.name = KINDS[kind];
-  if (!ond_node_object(at, MEMBERS, err) || !parse_method(at, METHODS, &o->request.method, err) || !parse_batch(at, o, err) ||
-      !parse_encoding(c, at, o, err) || !ond_member_bool(at, "atomic", &o->info.atomic, err) || !parse_idempotency(c, at, &key, err)) {
+  if (!ond_node_object(at, MEMBERS, err) || (!ond_node_get(at, "steps", &steps) && !parse_method(at, METHODS, &o->request.method, err)) ||
+      !parse_batch(at, o, err) || !ond_member_bool(at, "atomic", &o->info.atomic, err) || !parse_idempotency(c, at, &key, err)) {
     return NULL;
   }
   o->info.idempotent = kind != OND_KIND_CREATE || key.given;
-  if (!ond_member_bool(at, "idempotent", &o->info.idempotent, err) || !parse_rate(c, at, o, err) || !parse_status_rules(c, at, o, err) ||
+  if (!ond_member_bool(at, "idempotent", &o->info.idempotent, err) || !parse_rate(c, at, o, err)) {
+    return NULL;
+  }
+  if (ond_node_get(at, "steps", &steps)) {
+    if (key.extra.field || key.extra.item) {
+      ond_node_fail(at, err, "the idempotency key of a job travels in a header");
+      ond_error_hint(err, "Name {{idempotency_key}} in the body of the step where it belongs.");
+      return NULL;
+    }
+    return ond_steps_parse(c, at, &steps, o, key.header, err) ? o : NULL;
+  }
+  if (!parse_no_jobs(at, err) || !parse_encoding(c, at, o, err) || !parse_status_rules(c, at, o, err) ||
       !parse_ways(c, at, o, err) || !parse_request(c, at, o, &key, err) || !parse_body(c, at, o, &key, err) || !check_batch(at, o, err) || !parse_answer(c, at, o, err)) {
     return NULL;
   }

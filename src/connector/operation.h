@@ -22,9 +22,12 @@ extern bool ond_identity_parse(OndConnector *c, OndOperation *o, const OndNode *
 /* {"name": pointer}: what is kept of a record. */
 extern bool ond_captures_parse(OndConnector *c, const OndNode *at, int *n, const OndCapture **out, OndError *err);
 
+/* What a step has of a request and its answer. o has what it takes from its operation, and is a step. */
+extern bool ond_operation_parse_step(OndConnector *c, OndOperation *o, const OndNode *at, OndError *err);
+
 /* Compiles "result". info of the operation is set before. NULL and err on error. */
 extern const OndResult *ond_result_parse(OndConnector *c, OndOperation *o, const OndNode *at, OndError *err);
-/* {"path": "/ok", "equals": true} | {"path": …, "in": […]} | {"path": …, "absent": true} */
+/* {"path": "/ok", "equals": true} | {"path": …, "in": […]} | {"path": …, "absent": true | false} */
 extern const OndCondition *ond_condition_parse(OndConnector *c, const OndNode *at, OndError *err);
 
 #endif

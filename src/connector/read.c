@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "connector/condition.h"
+#include "connector/csv.h"
 #include "connector/message.h"
 #include "core/text.h"
 
@@ -66,6 +67,14 @@ static void others(OndReading *r, OndOutcome outcome, const char *message) {
     if (!r->mentioned[i]) {
       r->results[i] = (OndRowResult){.outcome = outcome, .created = -1, .message = message};
     }
+  }
+}
+
+/* Likewise for an answer that could be read. */
+static void others_silent(OndReading *r) {
+  others(r, OND_OUT_UNKNOWN, "the answer does not mention the row");
+  for (int i = 0; i < r->n; i++) {
+    r->results[i].silent = !r->mentioned[i];
   }
 }
 
@@ -224,15 +233,15 @@ static bool holds_something(struct json_object *record, const OndJsonPtr *pointe
 /* A record that is about one row. Without "ok" being there is enough, unless its code asks for another try. */
 static void read_record(OndReading *r, int row, struct json_object *record, const char *reason) {
   const OndResult *result = r->result;
-  bool retry = is_retry(r, record, result->code);
+  bool retry = result->fate == OND_FATE_RETRY || is_retry(r, record, result->code);
   OndHolds verdict = !record ? OND_SILENT : result->ok ? ond_condition_holds(result->ok, record) : retry ? OND_FAILS : OND_HOLDS;
   OndRowResult *unknown;
 
-  if (verdict == OND_HOLDS) {
+  if (result->fate == OND_FATE_ACCEPTED || (verdict == OND_HOLDS && result->fate == OND_FATE_TOLD)) {
     take(r, row, record);
     return;
   }
-  if (verdict == OND_FAILS || retry || holds_something(record, result->error)) {
+  if (verdict == OND_FAILS || result->fate == OND_FATE_REFUSED || retry || holds_something(record, result->error)) {
     refuse(r, row, retry, failure_words(r, record, result->error, result->code, reason));
     return;
   }
@@ -374,7 +383,7 @@ static void read_rows(OndReading *r, struct json_object *document) {
   case OND_MATCH_MAP: read_map(r, found ? rows : NULL); break;
   default: read_named(r, found ? rows : NULL); break;
   }
-  others(r, OND_OUT_UNKNOWN, "the answer does not mention the row");
+  others_silent(r);
   if (r->o->kind == OND_KIND_LOOKUP && found && (json_object_is_type(rows, json_type_array) || json_object_is_type(rows, json_type_object))) {
     note_absent(r);
   }
@@ -463,7 +472,51 @@ static void read_lines(OndReading *r, const OndHttpResponse *response) {
   for (int i = 0; next_line(&p, end, &line); i++) {
     read_line(r, order ? i : -1, line);
   }
-  others(r, OND_OUT_UNKNOWN, "the answer does not mention the row");
+  others_silent(r);
+}
+
+/* ---- CSV ---- */
+
+/* How many records there are. */
+static size_t count_csv(const char *text, size_t n) {
+  OndCsvReader reader;
+  struct json_object *record;
+  size_t count = 0;
+
+  if (ond_csv_open(&reader, text, n)) {
+    for (; ond_csv_next(&reader, &record); count++) {
+      json_object_put(record);
+    }
+  }
+  ond_csv_close(&reader);
+  return count;
+}
+
+static void read_csv(OndReading *r, const OndHttpResponse *response) {
+  const char *text = response->body.data ? response->body.data : "";
+  bool order = r->result->match == OND_MATCH_ORDER;
+  size_t n = order ? count_csv(text, response->body.len) : 0;
+  struct json_object *record;
+  OndCsvReader reader;
+
+  if (order && n != (size_t)r->n) {
+    all(r, OND_OUT_UNKNOWN, "the answer has %zu records for %d rows", n, r->n);
+    return;
+  }
+  if (ond_csv_open(&reader, text, response->body.len)) {
+    for (int i = 0; ond_csv_next(&reader, &record); i++) {
+      if (!record) {
+        r->strangers++;
+      } else if (order) {
+        read_record(r, i, record, NULL);
+      } else if (!ond_rows_named(r, &r->result->identity, &r->names, record, read_record)) {
+        r->strangers++;
+      }
+      json_object_put(record);
+    }
+  }
+  ond_csv_close(&reader);
+  others_silent(r);
 }
 
 /* ---- whole answers ---- */
@@ -503,6 +556,10 @@ static void read_answer(OndReading *r, const OndHttpResponse *response) {
   struct json_object *document;
   const char *problem;
 
+  if (r->result && r->result->csv) {
+    read_csv(r, response);
+    return;
+  }
   if (r->result && r->result->lines) {
     read_lines(r, response);
     return;

@@ -84,19 +84,19 @@ void ond_reference_note_key(const OndScope *s, const OndNode *at, OndTemplatePar
   s->c->key_uses = use;
 }
 
-/* A name among those that the destination's auth must have; appended when it is new. */
-static void note_auth_value(OndConnector *c, const char *name) {
+/* Adds a name unless it is there. */
+static void note_name(OndConnector *c, OndName **list, const char *name) {
   OndName *one;
 
-  for (one = c->auth_values; one; one = one->next) {
+  for (one = *list; one; one = one->next) {
     if (strcmp(one->name, name) == 0) {
       return;
     }
   }
   one = ond_arena_alloc(c->arena, sizeof(*one));
   one->name = name;
-  one->next = c->auth_values;
-  c->auth_values = one;
+  one->next = *list;
+  *list = one;
 }
 
 /* {{auth.name}}: a credential of the destination. Paths are shown and logged. */
@@ -107,7 +107,7 @@ static bool resolve_auth(const OndScope *s, const OndNode *at, OndTemplatePart *
     return false;
   }
   part->slot = OND_SLOT_AUTH;
-  note_auth_value(s->c, ond_arena_strndup(s->c->arena, name, part->name.n - (size_t)(name - part->name.p)));
+  note_name(s->c, &s->c->auth_values, ond_arena_strndup(s->c->arena, name, part->name.n - (size_t)(name - part->name.p)));
   return true;
 }
 
@@ -220,6 +220,32 @@ static bool check_column(const OndScope *s, const OndNode *at, const OndTemplate
   return false;
 }
 
+/* {{job.x}}: what an earlier step has captured. */
+static bool resolve_job(const OndScope *s, const OndNode *at, OndTemplatePart *part, const char *name, OndError *err) {
+  const char *names[33] = {NULL};
+  char joined[200];
+  int n = 0;
+
+  part->slot = OND_SLOT_JOB;
+  for (const OndName *one = s->c->job_names; one; one = one->next) {
+    if (strlen(one->name) == part->name.n - strlen("job.") && memcmp(one->name, name, strlen(one->name)) == 0) {
+      note_name(s->c, &s->c->job_uses, one->name);
+      return true;
+    }
+    if (n < 32) {
+      names[n++] = one->name;
+    }
+  }
+  fail(at, err, part, "is captured by no earlier step");
+  ond_names_join(names, joined, sizeof(joined));
+  if (n > 0) {
+    ond_error_hint(err, "Earlier steps capture %s.", joined);
+  } else {
+    ond_error_hint(err, "Write {\"capture\": {\"id\": \"/id\"}} in the step whose answer has it.");
+  }
+  return false;
+}
+
 static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part, OndError *err) {
   const char *variable = part->quoted ? NULL : name_after(part, "var.");
 
@@ -236,6 +262,9 @@ static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part,
   }
   if (s->o->kind == OND_KIND_LIST && !s->each && !(s->c->object && name_is(part, "object"))) {
     return resolve_list(s, at, part, err);
+  }
+  if (s->o->is_step && !part->quoted && name_after(part, "job.")) {
+    return resolve_job(s, at, part, name_after(part, "job."), err);
   }
   if (!part->quoted && resolve_word(s, part)) {
     return true;
@@ -294,20 +323,22 @@ void ond_values_init(OndValues *v, const OndConnector *c, const OndOperation *o,
   *v = (OndValues){.c = c, .o = o, .context = context};
   ond_buf_init(&v->text, OND_VALUE_BYTES_MAX);
   ond_buf_init(&v->filtered, OND_VALUE_BYTES_MAX);
+  ond_buf_init(&v->name, 1000);
 }
 
 void ond_values_free(OndValues *v) {
   ond_buf_free(&v->text);
   ond_buf_free(&v->filtered);
+  ond_buf_free(&v->name);
 }
 
-/* A member of the row's remote captures. */
-static OndBytes remote_value(const OndRow *row, const OndTemplatePart *part) {
-  OndBytes name = {part->name.p + strlen("remote."), part->name.n - strlen("remote.")};
+/* The member of an object that a name is about, behind its prefix. */
+static OndBytes member_value(OndBytes object, const OndTemplatePart *part, size_t prefix) {
+  OndBytes name = {part->name.p + prefix, part->name.n - prefix};
   OndMembers members;
   OndMember member;
 
-  if (row->remote.p && ond_members_begin(&members, row->remote) && members.object) {
+  if (object.p && ond_members_begin(&members, object) && members.object) {
     while (ond_members_next(&members, &member)) {
       if (ond_member_is(&member, name)) {
         return member.value;
@@ -319,18 +350,17 @@ static OndBytes remote_value(const OndRow *row, const OndTemplatePart *part) {
 
 /* The value of an argument. */
 static OndBytes arg_value(const OndListInput *list, const OndTemplatePart *part) {
-  OndBytes name = {part->name.p + strlen("arg."), part->name.n - strlen("arg.")};
-  OndMembers members;
-  OndMember member;
+  return member_value(list->args, part, strlen("arg."));
+}
 
-  if (list->args.p && ond_members_begin(&members, list->args) && members.object) {
-    while (ond_members_next(&members, &member)) {
-      if (ond_member_is(&member, name)) {
-        return member.value;
-      }
-    }
+/* What a step has captured, or where only the form of the request is wanted its name. */
+static OndBytes job_value(OndValues *v, const OndTemplatePart *part) {
+  if (!v->context || !v->context->job_unknown) {
+    return v->context ? member_value(v->context->job, part, strlen("job.")) : OND_BYTES_NONE;
   }
-  return OND_BYTES_NONE;
+  ond_buf_reset(&v->name);
+  ond_buf_appendf(&v->name, "\"{%.*s}\"", (int)part->name.n, part->name.p);
+  return (OndBytes){v->name.data, v->name.len};
 }
 
 static OndBytes c_text(const char *s) {
@@ -340,12 +370,12 @@ static OndBytes c_text(const char *s) {
 /* The raw value; *json tells whether the bytes are JSON or text. */
 static OndBytes raw_value(OndValues *v, const OndTemplatePart *part, bool *json) {
   *json = part->slot == OND_SLOT_COLUMN || part->slot == OND_SLOT_KEY || part->slot == OND_SLOT_REMOTE || part->slot == OND_SLOT_VARIABLE ||
-          part->slot == OND_SLOT_RUN_ID || part->slot == OND_SLOT_CURSOR || part->slot == OND_SLOT_ARG;
+          part->slot == OND_SLOT_RUN_ID || part->slot == OND_SLOT_CURSOR || part->slot == OND_SLOT_ARG || part->slot == OND_SLOT_JOB;
   switch ((OndSlot)part->slot) {
   case OND_SLOT_COLUMN: return v->row && v->row->columns ? v->row->columns[part->index] : OND_BYTES_NONE;
   case OND_SLOT_KEY: return v->row && part->index >= 0 && part->index < v->row->n_keys ? v->row->keys[part->index] : OND_BYTES_NONE;
   case OND_SLOT_REMOTE_ID: return v->row ? v->row->remote_id : OND_BYTES_NONE;
-  case OND_SLOT_REMOTE: return v->row ? remote_value(v->row, part) : OND_BYTES_NONE;
+  case OND_SLOT_REMOTE: return v->row ? member_value(v->row->remote, part, strlen("remote.")) : OND_BYTES_NONE;
   case OND_SLOT_VARIABLE: return v->c->variables[part->index].json;
   case OND_SLOT_OBJECT: return c_text(v->c->object);
   case OND_SLOT_OPERATION: return v->o ? c_text(v->o->info.name) : OND_BYTES_NONE;
@@ -360,6 +390,7 @@ static OndBytes raw_value(OndValues *v, const OndTemplatePart *part, bool *json)
   case OND_SLOT_AUTH: return c_text(ond_auth_named_value(v->c->values, part->name.p + 5, part->name.n - 5));
   case OND_SLOT_CURSOR: return v->context && v->context->list ? v->context->list->cursor : OND_BYTES_NONE;
   case OND_SLOT_FIELDS: return v->context && v->context->list ? v->context->list->fields_text : OND_BYTES_NONE;
+  case OND_SLOT_JOB: return job_value(v, part);
   case OND_SLOT_ARG: return v->context && v->context->list ? arg_value(v->context->list, part) : OND_BYTES_NONE;
   }
   return OND_BYTES_NONE;
@@ -503,6 +534,9 @@ static bool append_part(OndValues *v, const OndTemplatePart *part, OndPlace plac
     if (memchr(value.p, 0, value.n)) {
       return fail_value(part, "holds a NUL character", err);
     }
+  }
+  if (part->slot == OND_SLOT_JOB && v->context && v->context->job_unknown) {
+    return ond_buf_append_bytes(out, value); /* for people */
   }
   if (place == OND_PLACE_QUERY || (place == OND_PLACE_PATH && part->name.p)) {
     return ond_url_encode(out, value.p, value.n);

@@ -24,7 +24,8 @@ typedef enum OndSlot {
   OND_SLOT_AUTH,
   OND_SLOT_CURSOR, /* the last three: of lists */
   OND_SLOT_FIELDS,
-  OND_SLOT_ARG
+  OND_SLOT_ARG,
+  OND_SLOT_JOB     /* of steps */
 } OndSlot;
 
 /* Where a template stands. */
@@ -53,6 +54,7 @@ typedef struct OndValues {
   const OndRow *row;               /* may be NULL: likewise */
   OndBuf text;
   OndBuf filtered;
+  OndBuf name;
   char number[24];
 } OndValues;
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "connector/body.h"
+#include "connector/csv.h"
 #include "connector/document.h"
 #include "connector/form.h"
 #include "connector/request.h"
@@ -23,6 +24,7 @@ typedef struct Render {
   OndHttpRequest *out;
   OndBuf text; /* one URL or header */
   OndBuf piece;
+  bool bare; /* it goes to a host that gets no credentials */
   int bad_row;
   OndError *err;
 } Render;
@@ -119,9 +121,9 @@ static bool append_rows(Render *r, const OndQuery *q, bool *first) {
 }
 
 static bool append_query(Render *r) {
-  bool first = true;
+  bool first = !r->request->absolute || !strchr(r->text.data, '?');
 
-  if (r->c->base_query) {
+  if (r->c->base_query && !r->request->absolute) {
     if (!append_separator(r, &first) || !ond_buf_append_str(&r->text, r->c->base_query)) {
       return fail_url(r);
     }
@@ -151,7 +153,58 @@ static bool append_query(Render *r) {
   return true;
 }
 
+/* "/jobs/1": a path stands for the base URL's host. */
+static bool append_origin(Render *r, OndBytes url) {
+  OndError ignored;
+  OndUrl base;
+
+  if (url.n == 0 || url.p[0] != '/' || (url.n > 1 && url.p[1] == '/')) {
+    return true;
+  }
+  return ond_url_parse(r->c->base, &base, &ignored) && ond_buf_append(&r->text, r->c->base, (size_t)(base.path.p - r->c->base));
+}
+
+/* A whole URL: what it begins with is taken as it is, values after that are encoded. */
+static bool append_absolute(Render *r) {
+  const OndTemplate *t = &r->request->url;
+  OndTemplate rest = {.n = t->n - 1, .parts = t->parts + 1};
+  OndBytes first = t->parts[0].literal;
+
+  if (t->parts[0].name.p && !ond_reference_text(&r->values, &t->parts[0], &first, r->err)) {
+    return false;
+  }
+  if (memchr(first.p, 0, first.n)) {
+    ond_error_set(r->err, "the URL holds a NUL character");
+    return false;
+  }
+  return (append_origin(r, first) && ond_buf_append_bytes(&r->text, first) && ond_reference_append(&r->values, &rest, OND_PLACE_PATH, &r->text, r->err)) || fail_url(r);
+}
+
+static bool render_absolute(Render *r) {
+  OndError why = {0};
+  OndHost host;
+
+  if (!append_absolute(r) || !append_query(r)) {
+    return false;
+  }
+  r->out->url = ond_strdup(r->text.data);
+  if (r->values.context && r->values.context->job_unknown) {
+    return true;
+  }
+  host = ond_connector_host(r->c, r->out->url, &why);
+  if (host == OND_HOST_FOREIGN) {
+    ond_error_set(r->err, "the URL is at another host: %s", why.message);
+    ond_error_hint(r->err, "Hosts that URLs of answers may be at are listed in \"hosts\" of the connector.");
+    return false;
+  }
+  r->bare = host == OND_HOST_BARE;
+  return true;
+}
+
 static bool render_url(Render *r) {
+  if (r->request->absolute) {
+    return render_absolute(r);
+  }
   if (!ond_buf_append_str(&r->text, r->c->base)) {
     return fail_url(r);
   }
@@ -175,8 +228,8 @@ static bool render_url(Render *r) {
 static bool render_headers(Render *r, const char *content_type) {
   ond_buf_free(&r->text);
   ond_buf_init(&r->text, OND_HEADER_BYTES_MAX);
-  for (int i = 0; i < r->request->n_headers; i++) {
-    const OndHeader *header = &r->request->headers[i];
+  for (int i = 0; i < (r->bare ? r->request->n_own_headers : r->request->n_headers); i++) {
+    const OndHeader *header = r->bare ? &r->request->own_headers[i] : &r->request->headers[i];
 
     ond_buf_reset(&r->text);
     if (!ond_reference_append(&r->values, &header->value, OND_PLACE_TEXT, &r->text, r->err)) {
@@ -203,6 +256,9 @@ static bool run_body(Render *r, const OndOperation *o, OndBuf *out) {
       .bytes = o->encoding == OND_ENCODING_FORM ? 0 : o->info.batch_bytes,
   };
 
+  if (o->csv) {
+    return ond_csv_append(o->csv, &input, out, &r->bad_row, r->err);
+  }
   return ond_body_run(o->body, &input, out, &r->bad_row, r->err);
 }
 
@@ -244,7 +300,7 @@ static bool drop_absent_members(Render *r) {
 
 static bool render_body(Render *r, const OndOperation *o) {
   ond_buf_init(&r->out->body, OND_BODY_BYTES_MAX);
-  if (!o->body) {
+  if (!o->body && !o->csv) {
     return true;
   }
   if (!(o->encoding == OND_ENCODING_FORM ? render_form(r, o) : run_body(r, o, &r->out->body))) {
@@ -284,14 +340,14 @@ bool ond_connector_render(const OndConnector *c, const OndOperation *o, const On
   Render r = {.c = c, .request = &o->request, .rows = rows, .n = n, .out = out, .err = err};
   bool ok;
 
-  assert((n >= 1 || o->kind == OND_KIND_LIST) && n <= o->info.batch_rows);
+  assert((n >= 1 || o->kind == OND_KIND_LIST) && (n <= o->info.batch_rows || o->is_step));
   ond_values_init(&r.values, c, o, context);
   r.values.row = n > 0 ? rows[0] : NULL;
   render_begin(&r);
   if (context && context->idempotency_key) {
     snprintf(out->id, sizeof(out->id), "%s", context->idempotency_key);
   }
-  ok = render_url(&r) && render_headers(&r, o->body ? o->content_type : NULL) && render_body(&r, o);
+  ok = render_url(&r) && render_headers(&r, o->body || o->csv ? o->content_type : NULL) && render_body(&r, o);
   if (!ok && bad_row) {
     *bad_row = r.bad_row;
   }

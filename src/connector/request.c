@@ -485,10 +485,66 @@ static void add_overrides(OndConnector *c, OndRequestTemplate *r) {
   r->headers = all;
 }
 
+/* "url" of a step: a URL that an earlier answer named, or one at a declared host. Whose it is shows when the request is rendered. */
+static bool parse_url(const OndScope *s, const OndNode *operation, const OndNode *at, OndRequestTemplate *out, OndError *err) {
+  OndScope path_scope = *s;
+  OndNode path;
+  OndBytes first;
+  const char *text;
+
+  path_scope.path = true;
+  out->absolute = true;
+  if (ond_node_get(operation, "path", &path)) {
+    return ond_node_fail(operation, err, "a step has either \"path\" or \"url\"");
+  }
+  if (!ond_node_string(at, &text, err) || !ond_reference_parse(&path_scope, at, text, &out->url, err)) {
+    return false;
+  }
+  first = out->url.n > 0 ? out->url.parts[0].literal : OND_BYTES_NONE;
+  if (out->url.n == 0 || (first.p && strncmp(first.p, "https://", 8) != 0 && strncmp(first.p, "http://", 7) != 0)) {
+    ond_node_fail(at, err, "\"url\" must be a whole URL");
+    ond_error_hint(err, "For example \"{{job.upload_url}}\"; what is below the base URL is a \"path\".");
+    return false;
+  }
+  for (int i = 0; i < out->url.n; i++) {
+    if (!out->url.parts[i].name.p && !check_path_literal(at, out->url.parts[i].literal, err)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool parse_place(const OndScope *s, const OndNode *operation, OndRequestTemplate *out, OndError *err) {
+  OndNode member;
+
+  if (s->o && s->o->is_step && ond_node_get(operation, "url", &member)) {
+    return parse_url(s, operation, &member, out, err);
+  }
+  return !ond_node_get(operation, "path", &member) || parse_path(s, &member, out, err);
+}
+
+/* What goes along to a host that gets no credentials: only what the step itself says. */
+static bool parse_own_headers(const OndScope *s, const OndNode *operation, OndRequestTemplate *out, OndError *err) {
+  OndNode member;
+
+  if (!out->absolute || !ond_node_get(operation, "headers", &member)) {
+    return true;
+  }
+  if (!ond_request_headers(s, &member, &out->n_own_headers, &out->own_headers, err)) {
+    return false;
+  }
+  for (int i = 0; i < out->n_own_headers; i++) {
+    if (names_auth(&out->own_headers[i].value)) {
+      return ond_node_fail(&member, err, "credentials cannot stand in a step with a \"url\": an answer says where it goes");
+    }
+  }
+  return true;
+}
+
 bool ond_request_parse(const OndScope *s, const OndNode *operation, OndRequestTemplate *out, OndError *err) {
   OndNode member;
 
-  if (ond_node_get(operation, "path", &member) && !parse_path(s, &member, out, err)) {
+  if (!parse_place(s, operation, out, err) || !parse_own_headers(s, operation, out, err)) {
     return false;
   }
   if (ond_node_get(operation, "query", &member) && !parse_query(s, &member, out, err)) {

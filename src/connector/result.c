@@ -6,7 +6,7 @@
  *   rows (with match order, key, index or map)   a record per row, perhaps errors beside
  *   errors alone                                 only failures are listed
  *   counts                                       only numbers
- *   lines                                        NDJSON, a record a line
+ *   lines, format                                NDJSON or CSV, a record a line
  *   none of these                                one row a request: the answer is its record
  */
 #include <string.h>
@@ -86,7 +86,8 @@ const OndCondition *ond_condition_parse(OndConnector *c, const OndNode *at, OndE
     if (!ond_node_bool(&member, &condition->absent, err)) {
       return NULL;
     }
-    return condition->absent || ond_node_fail(&member, err, "\"absent\" can only be true") ? condition : NULL;
+    condition->present = !condition->absent;
+    return condition;
   }
   if (ond_node_get(at, "in", &member)) {
     return parse_scalars(c, &member, &condition->n, &condition->values, err) ? condition : NULL;
@@ -326,6 +327,37 @@ static bool parse_captures(Reader *r, const OndNode *result, OndResult *out) {
   return !ond_node_get(result, "remote", &at) || ond_captures_parse(r->c, &at, &out->n_captures, &out->captures, r->err);
 }
 
+/* How records stand in the answer, and what it means to be one. */
+static bool parse_format(Reader *r, const OndNode *result, OndResult *out) {
+  static const char *const FORMATS[] = {"json", "lines", "csv", NULL};
+  static const char *const FATES[] = {"accepted", "refused", "retry", NULL};
+  int format = 0, fate = 0;
+  OndNode at;
+
+  if (!ond_member_bool(result, "lines", &out->lines, r->err)) {
+    return false;
+  }
+  if (ond_node_get(result, "format", &at)) {
+    if (!ond_node_word(&at, FORMATS, &format, r->err)) {
+      return false;
+    }
+    if (out->lines && format != 1) {
+      return ond_node_fail(&at, r->err, "\"lines\" says another format");
+    }
+    out->lines = format > 0;
+    out->csv = format == 2;
+  }
+  if (!ond_node_get(result, "fate", &at)) {
+    return true;
+  }
+  if (ond_node_get(result, "ok", &at)) {
+    return ond_node_fail(result, r->err, "what \"ok\" tells record by record, \"fate\" says of all");
+  }
+  ond_node_get(result, "fate", &at);
+  out->fate = ond_node_word(&at, FATES, &fate, r->err) ? (OndFate)(OND_FATE_ACCEPTED + fate) : OND_FATE_TOLD;
+  return out->fate != OND_FATE_TOLD;
+}
+
 static bool parse_retry(Reader *r, const OndNode *result, OndResult *out) {
   OndNode at;
 
@@ -351,7 +383,7 @@ static bool parse_shape(Reader *r, const OndNode *at, OndResult *out) {
     return true;
   }
   if (out->lines && (has_rows || out->has_errors)) {
-    return ond_node_fail(at, r->err, "with \"lines\" every line is a record: \"rows\" and \"errors\" have no place");
+    return ond_node_fail(at, r->err, "in this format every line is a record: \"rows\" and \"errors\" have no place");
   }
   if (has_match) {
     if (!parse_match(r, &match, out)) {
@@ -381,14 +413,14 @@ static bool parse_shape(Reader *r, const OndNode *at, OndResult *out) {
 
 const OndResult *ond_result_parse(OndConnector *c, OndOperation *o, const OndNode *at, OndError *err) {
   static const char *const VALID[] = {"rows",  "match",   "lines",  "ok",     "id",     "error", "code",
-                                      "retry", "created", "remote", "errors", "counts", NULL};
+                                      "retry", "created", "remote", "errors", "counts", "format", "fate", NULL};
   OndResult *out = ond_arena_alloc(c->arena, sizeof(*out));
   Reader r = {c, o, err};
 
   if (!ond_node_object(at, VALID, err) || !parse_counts(&r, at, out)) {
     return NULL;
   }
-  if (!ond_member_bool(at, "lines", &out->lines, err) || !ond_member_json_pointer(at, "rows", c->arena, &out->rows, err) ||
+  if (!parse_format(&r, at, out) || !ond_member_json_pointer(at, "rows", c->arena, &out->rows, err) ||
       !parse_condition(&r, at, "ok", &out->ok) || !parse_condition(&r, at, "created", &out->created) ||
       !ond_member_json_pointer(at, "id", c->arena, &out->id, err) || !ond_member_json_pointer(at, "error", c->arena, &out->error, err) ||
       !ond_member_json_pointer(at, "code", c->arena, &out->code, err) || !parse_captures(&r, at, out) || !parse_errors(&r, at, out) ||

@@ -26,6 +26,7 @@
 #define WINDOW_FAST_US 100000
 #define WINDOW_SLOW_US 400000
 #define POLL_MAX_US 50000
+#define EARLIER(a, b) ((a) < (b) ? (a) : (b))
 #define HELD_WINDOWS 4       /* rows in memory, in windows of the largest size */
 
 typedef struct TaskList {
@@ -282,24 +283,22 @@ static int64_t next_try_at(Delivery *d, const OndRequest *r, const OndReply *rep
   return d->io->clock(d->io->arg) + ond_backoff_us(&d->policy->retry, r->attempt, reply->retry_after_us, d->io->random(d->io->arg));
 }
 
+/* A row that the answer asks to send once more. A request of several steps counts its tries anew in each, a row does not. */
+static bool goes_again(const Delivery *d, const OndRequest *r, const OndTask *task) {
+  return task->outcome == OND_OUT_THROTTLED && d->stop == OND_STOP_NONE && r->attempt < d->policy->retry.attempts &&
+         task->asked + 1 < d->policy->retry.attempts;
+}
+
 /*
  * Per-row outcomes were read by the engine. Rows worth another try (THROTTLED) go on in a request of their own; the others are resolved.
  */
 static void take_rows(Delivery *d, OndRequest *r, const OndReply *reply) {
-  OndRequest *again = NULL;
-  int n_again = 0;
+  OndRequest *again = request_create(r->route, r->n);
   bool reads = route_policy(d, r->route)->reads;
-  bool retry = r->attempt < d->policy->retry.attempts && d->stop == OND_STOP_NONE;
 
-  for (int i = 0; i < r->n; i++)
-    if (!r->tasks[i]->again && r->tasks[i]->outcome == OND_OUT_THROTTLED && retry)
-      n_again++;
-  if (n_again > 0) {
-    again = request_create(r->route, n_again);
-    again->n = 0;
-    again->attempt = r->attempt;
-    again->last_answer = OND_ANSWER_THROTTLED;
-  }
+  again->n = 0;
+  again->attempt = r->attempt;
+  again->last_answer = OND_ANSWER_THROTTLED;
   for (int i = 0; i < r->n; i++) {
     OndTask *task = r->tasks[i];
 
@@ -310,15 +309,17 @@ static void take_rows(Delivery *d, OndRequest *r, const OndReply *reply) {
     if (reads && task->outcome == OND_OUT_UNKNOWN)
       task->outcome = OND_OUT_UNAVAILABLE; /* an answer that cannot be read, but nothing was changed */
     note_row_doubt(task);
-    if (task->outcome == OND_OUT_UNKNOWN)
-      d->stats->unmentioned++;
-    if (again != NULL && task->outcome == OND_OUT_THROTTLED)
+    d->stats->unmentioned += task->outcome == OND_OUT_UNKNOWN;
+    if (goes_again(d, r, task)) {
+      task->asked++;
       again->tasks[again->n++] = task;
-    else
+    } else
       resolve(d, task, task->outcome);
   }
-  if (again != NULL)
+  if (again->n > 0)
     request_wait(d, again, next_try_at(d, r, reply));
+  else
+    request_free(again);
   request_free(r);
 }
 
@@ -733,10 +734,6 @@ static void let_go(Delivery *d) {
   }
 }
 
-static int64_t earlier(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
 /* Until something of ours is due: a try, a permit, an ack. Answers end the wait by themselves. */
 static int64_t poll_time(Delivery *d) {
   int64_t now = d->io->clock(d->io->arg);
@@ -745,12 +742,12 @@ static int64_t poll_time(Delivery *d) {
 
   if (has_slot(d)) {
     if (waiting != NULL)
-      due = earlier(due, (*waiting)->not_before > d->permit_at ? (*waiting)->not_before : d->permit_at);
+      due = EARLIER(due, (*waiting)->not_before > d->permit_at ? (*waiting)->not_before : d->permit_at);
     if (d->permit_at > now)
-      due = earlier(due, d->permit_at);
+      due = EARLIER(due, d->permit_at);
   }
   if (d->resolved.n > 0)
-    due = earlier(due, d->resolved_since + d->policy->ack_us);
+    due = EARLIER(due, d->resolved_since + d->policy->ack_us);
   return due > now ? due - now : 0;
 }
 

@@ -31,6 +31,10 @@ typedef struct OndChangeRow {
   char idempotency_key[33];
   int hops;                   /* of its way: engine/way.h */
   bool found;                 /* a lookup found its record */
+  struct OndJob *job;         /* that carries it: engine/job.h */
+  bool doubt_before;          /* in doubt before that began */
+  bool resumed;               /* its job was begun by an earlier run, which counted it */
+  bool settled;               /* and its fate is known already: nothing to record */
   /* what the answer told; palloc'd, freed with the row */
   char *message;              /* NULL: none */
   char *remote_id;            /* NULL: keep */

@@ -50,7 +50,9 @@ typedef struct Context {
   OndRateWindow own_windows[OND_RATE_WINDOWS_MAX];
   int n_own_windows;
   int64 taken;
-  OndStop stop;
+  OndJob *jobs;               /* under way, and those whose rows are not recorded yet */
+  int32 job_no;
+  OndCounters before;         /* the run's counters when this began */
 } Context;
 
 /* A request on the wire. */
@@ -90,6 +92,7 @@ static OndDeliveryOp route_policy(const OndSpec *spec, OndRoute route) {
     p.batch_rows = Min(p.batch_rows, spec->sync->options.batch_size);
   p.batch_bytes = (size_t)info->batch_bytes;
   p.bisect = info->atomic || info->idempotent;
+  p.open_max = info->open_max;
   p.reads = route == OND_ROUTE_LOOKUP;
   p.repeat_in_doubt = p.reads || !ond_delivery_holds(spec, route == OND_ROUTE_DELETE ? OND_OP_DELETE : route == OND_ROUTE_UPDATE ? OND_OP_UPDATE : OND_OP_CREATE);
   return p;
@@ -108,6 +111,18 @@ void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy) {
   policy->update = route_policy(spec, OND_ROUTE_UPDATE);
   policy->delete = route_policy(spec, OND_ROUTE_DELETE);
   policy->lookup = route_policy(spec, OND_ROUTE_LOOKUP);
+  /* a job's rows are in one window; how many there can be in memory is bounded by their bytes */
+  policy->window_rows_max = Max(policy->window_rows_max, Max(policy->create.batch_rows, Max(policy->update.batch_rows, policy->delete.batch_rows)));
+}
+
+/* One request: the job's. Nothing in it is sent again in another way. */
+static void job_policy(int n, OndDeliveryPolicy *policy) {
+  const OndDeliveryOp alone = {.batch_rows = n, .repeat_in_doubt = true};
+
+  policy->create = policy->update = policy->delete = alone;
+  policy->concurrency = 1;
+  policy->window_rows_max = Max(policy->window_rows_max, n);
+  policy->breaker_refusals = INT_MAX;
 }
 
 /* --- idempotency keys ------------------------------------------------------------------------------------- */
@@ -168,6 +183,8 @@ static OndTask *io_next(void *arg) {
   MemoryContext saved;
   OndChangeRow *row;
 
+  if (c->input->job != NULL)
+    return c->taken < c->input->n_job_rows ? &c->input->job_rows[c->taken++]->task : NULL;
   if (c->input->max_rows >= 0 && c->taken >= c->input->max_rows)
     return NULL;
   saved = MemoryContextSwitchTo(c->rows);
@@ -208,15 +225,112 @@ static OndStart refuse(Context *c, OndRequest *request, Wire *wire, int bad_row,
   return how;
 }
 
+/* --- jobs ------------------------------------------------------------------------------------------------- */
+
+static void free_jobs(Context *c, bool all) {
+  for (OndJob **at = &c->jobs; *at != NULL;) {
+    OndJob *job = *at;
+
+    if (!all && job->held > 0) {
+      at = &job->next;
+      continue;
+    }
+    *at = job->next;
+    ond_job_free(job);
+  }
+}
+
+/* The row goes on in another job, or for the first time. One that has ended and that no row holds any more is nothing to go on with. */
+static void leave_job(Context *c, OndChangeRow *row) {
+  OndJob *job = row->job;
+
+  row->job = NULL;
+  if (job != NULL && --job->held == 0 && job->saved && job->ended)
+    (void)ond_recorder_job(c->input->recorder, job, 0, NULL);
+}
+
+/* The job of a request, begun with its first start; NULL: its operation is one request. */
+static OndJob *job_of(Context *c, OndRequest *request) {
+  const OndOperation *operation = ond_connector_route(c->input->spec->connector, request->route);
+  OndJob *job = request->steps;
+
+  if (job != NULL || ond_operation_info(operation)->n_steps == 0)
+    return job;
+  job = c->input->job;
+  if (job == NULL) {
+    free_jobs(c, false);
+    job = ond_job_create(operation, request->route, ond_to_unix_us(GetCurrentTimestamp()));
+    job->run_id = c->input->run_id;
+    job->job_no = ++c->job_no;
+    job->next = c->jobs;
+    c->jobs = job;
+  }
+  for (int i = 0; i < request->n; i++) {
+    OndChangeRow *row = request->tasks[i]->row;
+
+    leave_job(c, row);
+    row->job = job;
+    row->doubt_before = row->task.in_doubt;
+    row->task.in_doubt = row->task.in_doubt || job->carried;
+    job->held++;
+  }
+  request->steps = job;
+  return job;
+}
+
+/* The operation that the next request of a task's way is rendered by, and its answer read. */
+static const OndOperation *current_operation(Context *c, const OndRequest *request) {
+  const OndOperation *operation = ond_connector_route(c->input->spec->connector, request->route);
+  const OndJob *job = request->steps != NULL ? request->steps : c->input->job;
+
+  if (ond_operation_info(operation)->n_steps == 0)
+    return operation;
+  return job != NULL ? ond_job_step(job) : ond_step_operation(operation, 0);
+}
+
+/* What a row cannot be rendered into shows before anything is begun that could not be ended then. */
+static bool can_be_carried(Context *c, const OndJob *job, const OndRow *const *rows, int n, const OndRenderContext *context, int *bad_row, OndError *err) {
+  const OndOperationInfo *info = ond_operation_info(job->operation);
+  OndRenderContext unknown = *context;
+  OndHttpRequest request;
+  bool ok = true;
+
+  unknown.job_unknown = true;
+  for (int i = 1; ok && job->step == 0 && i < info->n_steps; i++) {
+    if (!ond_step_info(job->operation, i)->carries_rows)
+      continue;
+    ok = ond_connector_render(c->input->spec->connector, ond_step_operation(job->operation, i), rows, n, &unknown, &request, bad_row, err);
+    ond_http_request_free(&request);
+  }
+  return ok;
+}
+
+/* A URL that an answer has named may get the credentials where the connector says so. */
+static bool trust(Context *c, const OndHttpRequest *request, OndError *err) {
+  OndError why;
+
+  if (ond_connector_host(c->input->spec->connector, request->url, &why) != OND_HOST_OWN)
+    return true;
+  return ond_auth_trust(c->input->auth, request->url, err);
+}
+
+/* How a request that cannot be rendered ends. Once rows are there, no row is invalid any more, and no batch can be cut. */
+static OndStart how_refused(const OndJob *job, int bad_row) {
+  if (job != NULL && job->carried)
+    return OND_START_FAILED;
+  return bad_row >= 0 ? OND_START_BAD_ROW : OND_START_TOO_LARGE;
+}
+
 static OndStart io_start(void *arg, OndRequest *request, int *bad) {
   Context *c = arg;
   const OndSpec *spec = c->input->spec;
-  const OndOperation *operation = ond_connector_route(spec->connector, request->route);
+  OndJob *job = job_of(c, request);
+  const OndOperation *operation = current_operation(c, request);
   OndChangeRow **changes = palloc(sizeof(OndChangeRow *) * request->n);
   const OndRow **rows = palloc(sizeof(OndRow *) * request->n);
   Wire *wire = ond_calloc(sizeof(Wire));
   char key[33];
-  OndRenderContext render = {c->input->run_id, key};
+  OndRenderContext render = {.run_id = job == NULL ? c->input->run_id : job->run_id, .idempotency_key = key};
   OndError err = {0};
   int bad_row = -1;
   bool ok;
@@ -228,13 +342,16 @@ static OndStart io_start(void *arg, OndRequest *request, int *bad) {
   ond_delivery_request_key(spec->sync, changes, request->n, key);
   ond_http_request_init(&wire->http);
   wire->request = request;
-  ok = ond_connector_render(spec->connector, operation, rows, request->n, &render, &wire->http, &bad_row, &err);
+  if (job != NULL)
+    render.job = ond_job_captures(job);
+  ok = (job == NULL || can_be_carried(c, job, rows, request->n, &render, &bad_row, &err)) &&
+       ond_connector_render(spec->connector, operation, rows, request->n, &render, &wire->http, &bad_row, &err);
   pfree(changes);
   pfree(rows);
   if (!ok)
-    return refuse(c, request, wire, bad_row, bad, &err, bad_row >= 0 ? OND_START_BAD_ROW : OND_START_TOO_LARGE);
+    return refuse(c, request, wire, bad_row, bad, &err, how_refused(job, bad_row));
   wire->http.tag = wire;
-  if (!ond_auth_apply(c->input->auth, &wire->http, &err) || !ond_http_start(c->http, &wire->http, &err))
+  if ((job != NULL && !trust(c, &wire->http, &err)) || !ond_auth_apply(c->input->auth, &wire->http, &err) || !ond_http_start(c->http, &wire->http, &err))
     return refuse(c, request, wire, -1, bad, &err, OND_START_FAILED);
   wire->token_version = c->keeper == NULL ? 0 : ond_keeper_version(c->keeper);
   request->wire = wire;
@@ -308,10 +425,12 @@ static void read_rows(Context *c, OndRequest *request, const OndOperation *opera
   pfree(rows);
 }
 
-static void note_failure(Context *c, OndRequest *request, const OndOperation *operation, const OndHttpResponse *response) {
+static void note_failure(Context *c, OndRequest *request, const OndOperation *operation, const OndHttpResponse *response, const char *told) {
   char words[1024];
 
-  if (response->transfer == OND_TRANSFER_OK)
+  if (told != NULL && told[0] != '\0')
+    strlcpy(words, told, sizeof(words));
+  else if (response->transfer == OND_TRANSFER_OK)
     ond_connector_message(operation, response, words, sizeof(words));
   else
     strlcpy(words, response->error, sizeof(words));
@@ -352,6 +471,37 @@ static void take_gone(Context *c, OndRequest *request, OndReply *reply) {
   take_row(c, request->tasks[0], &gone);
 }
 
+/* The rows' fates as the job tells them. What it asks to send again was not taken: doubt about that is what it was before. */
+static void take_fates(Context *c, OndRequest *request, const OndJob *job) {
+  for (int i = 0; i < request->n; i++) {
+    OndTask *task = request->tasks[i];
+
+    take_row(c, task, &job->results[i]);
+    if (task->outcome == OND_OUT_THROTTLED)
+      task->in_doubt = ((OndChangeRow *)task->row)->doubt_before;
+  }
+}
+
+/* An answer to a step of a job. */
+static void follow_job(Context *c, OndRequest *request, OndJob *job, const OndHttpResponse *response, OndReply *reply) {
+  const OndOperation *operation = ond_job_step(job);
+  const OndRow **rows = palloc(sizeof(OndRow *) * request->n);
+  int step = job->step;
+
+  for (int i = 0; i < request->n; i++)
+    rows[i] = &((OndChangeRow *)request->tasks[i]->row)->row;
+  ond_job_answer(job, c->input->spec->connector, rows, request->n, response, ond_to_unix_us(GetCurrentTimestamp()), reply);
+  pfree(rows);
+  if (reply->answer == OND_ANSWER_READ)
+    take_fates(c, request, job);
+  else if (reply->answer != OND_ANSWER_CONTINUE)
+    note_failure(c, request, operation, response, job->words);
+  for (int i = 0; i < request->n && job->carried && reply->answer == OND_ANSWER_CONTINUE; i++)
+    request->tasks[i]->in_doubt = true;
+  if (job->step != step && ond_job_is_resumable(job))
+    (void)ond_recorder_job(c->input->recorder, job, request->n, request->tasks);
+}
+
 static OndRequest *io_take(void *arg, OndReply *reply) {
   Context *c = arg;
   OndHttpResponse *response = ond_http_take(c->http);
@@ -366,7 +516,7 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
     return NULL;
   wire = response->tag;
   request = wire->request;
-  operation = ond_connector_route(c->input->spec->connector, request->route);
+  operation = current_operation(c, request);
   info = ond_operation_info(operation);
   counters->bytes_sent += response->bytes_sent;
   counters->bytes_received += response->bytes_received;
@@ -381,14 +531,16 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
     reply->answer = OND_ANSWER_AGAIN;
   reply->retry_after_us = retry_after.p == NULL ? -1 : ond_retry_after_us(retry_after.p, retry_after.n, (int64)time(NULL));
   heed_rate_headers(c, response);
-  if (response->transfer == OND_TRANSFER_OK && follow_status(c, request, response))
+  if (request->steps != NULL && reply->answer != OND_ANSWER_AGAIN)
+    follow_job(c, request, request->steps, response, reply);
+  else if (response->transfer == OND_TRANSFER_OK && follow_status(c, request, response))
     reply->answer = OND_ANSWER_READ;
   else if (is_gone(request, reply))
     take_gone(c, request, reply);
   else if (reply->answer == OND_ANSWER_READ)
     read_rows(c, request, operation, response);
   else if (reply->answer != OND_ANSWER_AGAIN)
-    note_failure(c, request, operation, response);
+    note_failure(c, request, operation, response, NULL);
   ond_http_response_free(response);
   wire_free(wire);
   return request;
@@ -402,9 +554,14 @@ static bool io_commit(void *arg, OndTask **resolved, int n_resolved, OndTask **w
   OndProgress *progress = c->input->progress;
   bool ok;
 
-  counters->requests = c->result->stats.requests;
-  counters->retries = c->result->stats.retries;
-  counters->throttled_ms = c->result->stats.throttled_us / 1000;
+  counters->requests = c->before.requests + c->result->stats.requests;
+  counters->retries = c->before.retries + c->result->stats.retries;
+  counters->throttled_ms = c->before.throttled_ms + c->result->stats.throttled_us / 1000;
+  /* what an earlier run has sent is in doubt already: it needs no window */
+  for (int i = 0; i < n_window && c->input->job != NULL; i++)
+    window[i]->window_no = 0;
+  if (c->input->job != NULL)
+    n_window = 0;
   ok = ond_recorder_commit(c->input->recorder, resolved, n_resolved, window, n_window, window_no, &c->result->commit_error);
   progress->sent = counters->created + counters->updated + counters->deleted;
   progress->failed = counters->failed + counters->deletes_failed;
@@ -458,12 +615,11 @@ static int64_t io_permit(void *arg, const OndRequest *request) {
   int64 now = ond_clock_us();
   int64 token = token_wait(c);
   int64 wait = own_wait(c, now);
-  const OndOperation *operation = ond_connector_route(c->input->spec->connector, request->route);
 
   if (token != 0)
     return token;
   if (wait == 0)
-    wait = c->input->host->budget_take(ond_operation_info(operation)->rate_group, now);
+    wait = c->input->host->budget_take(ond_operation_info(current_operation(c, request))->rate_group, now);
   if (wait == 0) {
     for (int i = 0; i < c->n_own_windows; i++)
       ond_rate_window_take(&c->own_windows[i], now);
@@ -523,6 +679,7 @@ static void release(void *arg) {
   c->http = NULL;
   ond_arena_destroy(c->arena);
   c->arena = NULL;
+  free_jobs(c, true);
 }
 
 /* A stream that an HTTP/2 server refuses when it closes a connection looks like a lost answer: where that costs a person's time, HTTP/1.1. */
@@ -569,10 +726,15 @@ void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) 
   MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
   for (int i = 0; i < own->n; i++)
     ond_rate_window_init(&c->own_windows[c->n_own_windows++], own->limits[i]);
+  c->before = *ond_recorder_counters(input->recorder);
   ond_delivery_policy(input->spec, &policy);
+  c->jobs = input->job;
+  if (input->job != NULL)
+    job_policy(input->n_job_rows, &policy);
+  else
+    ond_store_rewind(input->store, false);
   open_transport(c, policy.concurrency);
   c->keeper = ond_keeper_create(input->destination, input->spec->connector, input->auth, &input->addresses);
-  ond_store_rewind(input->store, false);
   HOLD_CANCEL_INTERRUPTS();
   result->stop = ond_deliver(&io, &policy, &result->stats);
   ond_keeper_destroy(c->keeper, result->stop != OND_STOP_CANCELLED && result->stop != OND_STOP_TIMEOUT);

@@ -24,6 +24,9 @@ typedef struct OndDeliveryInput {
   const OndApproval *approval;  /* of a held run: nothing else is sent; NULL: all */
   int64 deadline_us;          /* monotonic; 0: none */
   OndProgress *progress;
+  OndJob *job;                /* of an earlier run, to go on with: its rows, and no store; freed at the end; NULL: none */
+  int n_job_rows;
+  OndChangeRow **job_rows;    /* freed as they are recorded */
 } OndDeliveryInput;
 
 typedef struct OndDeliveryResult {

@@ -165,27 +165,36 @@ static Datum keys_jsonb(OndChangeRow *const *rows, int n) {
   return DirectFunctionCall1(jsonb_in, CStringGetDatum(s.data));
 }
 
-/* Renders one request of n changes with credentials redacted; false and *bad as ond_connector_render(). */
-static bool render(const OndSpec *spec, OndChangeRow *const *changes, int n, const OndAuth *auth, OndHttpRequest *request, int *bad, OndError *err) {
+static const OndOperation *first_operation(const OndSpec *spec, const OndChangeRow *row) {
+  return ond_connector_route(spec->connector, ond_way_first(spec, row));
+}
+
+/*
+ * Renders one request of n changes (of a job: its step) with credentials redacted; false and *bad as ond_connector_render(). What later steps learn from answers
+ * is not known: they show where it stands.
+ */
+static bool render(const OndSpec *spec, OndChangeRow *const *changes, int n, int step, const OndAuth *auth, OndHttpRequest *request, int *bad, OndError *err) {
+  const OndOperation *operation = first_operation(spec, changes[0]);
   const OndRow **rows = palloc(sizeof(OndRow *) * n);
   char key[33];
-  OndRenderContext context = {0, key};
+  OndRenderContext context = {.idempotency_key = key, .job_unknown = true};
 
   for (int i = 0; i < n; i++)
     rows[i] = &changes[i]->row;
   ond_delivery_request_key(spec->sync, changes, n, key);
   ond_http_request_init(request);
   ond_connector_use_auth(spec->connector, auth);
-  return ond_connector_render(spec->connector, ond_connector_route(spec->connector, ond_way_first(spec, changes[0])), rows, n, &context, request, bad, err) &&
-         ond_auth_apply(auth, request, err);
+  if (ond_operation_info(operation)->n_steps > 0)
+    operation = ond_step_operation(operation, step);
+  return ond_connector_render(spec->connector, operation, rows, n, &context, request, bad, err) && ond_auth_apply(auth, request, err);
 }
 
-static void put_request(ReturnSetInfo *rsinfo, int number, bool lookup, OndChangeRow *const *changes, int n, const OndHttpRequest *request, const OndAuth *auth) {
+static void put_request(ReturnSetInfo *rsinfo, int number, const char *operation, OndChangeRow *const *changes, int n, const OndHttpRequest *request, const OndAuth *auth) {
   Datum values[7];
   bool nulls[7] = {false};
 
   values[0] = Int32GetDatum(number);
-  values[1] = CStringGetTextDatum(lookup ? "lookup" : ond_op_name(changes[0]->task.op));
+  values[1] = CStringGetTextDatum(operation);
   values[2] = CStringGetTextDatum(request->method);
   values[3] = CStringGetTextDatum(request->url);
   values[4] = headers_jsonb(request, auth);
@@ -195,21 +204,34 @@ static void put_request(ReturnSetInfo *rsinfo, int number, bool lookup, OndChang
   tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* "lookup", "create", or of a job "create: upload" */
+static const char *shown_operation(const OndSpec *spec, const OndChangeRow *row, int step) {
+  const OndStepInfo *info = ond_step_info(first_operation(spec, row), step);
+
+  if (ond_way_first(spec, row) == OND_ROUTE_LOOKUP)
+    return "lookup";
+  return info == NULL ? ond_op_name(row->task.op) : psprintf("%s: %s", ond_op_name(row->task.op), info->name);
+}
+
 /* Shows the requests for n changes of one operation: one, or halves of it when it is too large. Rows that cannot be rendered are left out. */
 static void preview_batch(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndAuth *auth, OndChangeRow **changes, int n, int *number, int most) {
   OndHttpRequest request;
   OndError err = {0};
   int bad = -1;
-  bool ok;
+  int steps = n == 0 ? 0 : Max(ond_operation_info(first_operation(spec, changes[0]))->n_steps, 1);
+  bool ok = true;
 
-  if (n == 0 || *number >= most)
-    return;
-  ok = render(spec, changes, n, auth, &request, &bad, &err);
+  /* a job is shown as a whole, or not at all */
+  for (int step = steps > 1 ? -steps : 0; ok && step < steps && *number < most; step++) {
+    ok = render(spec, changes, n, step < 0 ? step + steps : step, auth, &request, &bad, &err);
+    if (ok && step >= 0)
+      put_request(rsinfo, ++*number, shown_operation(spec, changes[0], step), changes, n, &request, auth);
+    ond_http_request_free(&request);
+  }
   if (ok)
-    put_request(rsinfo, ++*number, ond_way_first(spec, changes[0]) == OND_ROUTE_LOOKUP, changes, n, &request, auth);
-  ond_http_request_free(&request);
-  if (ok)
     return;
+  if (bad < 0 && n == 1)
+    bad = 0;
   if (bad >= 0) {
     ereport(NOTICE, (errmsg("row %.*s cannot be sent: %s", (int)changes[bad]->key_json.n, changes[bad]->key_json.p, err.message)));
     memmove(changes + bad, changes + bad + 1, sizeof(OndChangeRow *) * (n - bad - 1));
@@ -411,6 +433,13 @@ static void append_model_row(StringInfo s, const OndSpec *spec, const char *key_
   appendStringInfoString(s, SPI_processed == 0 ? "null" : SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 }
 
+/* Of a job: the step that has the row in it. */
+static int carrying_step(const OndSpec *spec, const OndChangeRow *row) {
+  const OndOperationInfo *info = ond_operation_info(first_operation(spec, row));
+
+  return info->n_steps == 0 ? 0 : info->carries_at;
+}
+
 static void append_request(StringInfo s, const OndSpec *spec, OndStore *store, const OndAuth *auth) {
   OndChangeRow *row;
   OndHttpRequest request;
@@ -427,7 +456,7 @@ static void append_request(StringInfo s, const OndSpec *spec, OndStore *store, c
   ond_delivery_row_key(spec->sync, row);
   appendStringInfoChar(s, '{');
   member_text(s, "operation", ond_op_name(row->task.op));
-  if (render(spec, &row, 1, auth, &request, &bad, &err)) {
+  if (render(spec, &row, 1, carrying_step(spec, row), auth, &request, &bad, &err)) {
     member_text(s, "method", request.method);
     member_text(s, "url", request.url);
     member_text(s, "body", request.body.data);

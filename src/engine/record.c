@@ -20,6 +20,7 @@
 
 #include "catalog/session.h"
 #include "core/text.h"
+#include "engine/job_rows.h"
 #include "engine/record.h"
 #include "engine/state_table.h"
 #include "engine/window.h"
@@ -295,7 +296,10 @@ static void record(OndRecorder *r, OndTask **resolved, int n) {
     OndResolution resolution = resolve(r, row);
     bool accepted = row->task.outcome == OND_OUT_ACCEPTED;
 
-    count(&r->counters, row, resolution.failed);
+    if (row->settled)
+      continue;
+    if (!row->resumed)
+      count(&r->counters, row, resolution.failed);
     if (accepted || !same_state(row, &resolution.after)) {
       OndStateWrite *w = &writes[n_writes++];
 
@@ -357,6 +361,21 @@ static void undo_finished(OndRecorder *r, OndTask **resolved, int n) {
       r->window_left[resolved[i]->window_no]++;
 }
 
+/* Jobs that have ended, all of whose rows are among these: nobody will ask for them again. */
+static void delete_jobs(const OndRecorder *r, OndTask **resolved, int n) {
+  for (int i = 0; i < n; i++) {
+    const OndJob *job = ((OndChangeRow *)resolved[i]->row)->job;
+    int held = 0;
+
+    if (job == NULL || !job->saved || !job->ended || (i > 0 && ((OndChangeRow *)resolved[i - 1]->row)->job == job))
+      continue;
+    for (int k = i; k < n; k++)
+      held += ((OndChangeRow *)resolved[k]->row)->job == job;
+    if (held == job->held)
+      ond_job_row_delete(r->sync->sync_id, job);
+  }
+}
+
 /* One transaction; raises. */
 static void commit_chunk(OndRecorder *r, OndTask **resolved, int n_resolved, OndTask **window, int n_window, int window_no) {
   int32 *numbers = palloc(sizeof(int32) * Max(n_resolved, 1));
@@ -368,6 +387,7 @@ static void commit_chunk(OndRecorder *r, OndTask **resolved, int n_resolved, Ond
     ond_tx_begin();
     check_sync(r);
     record(r, resolved, n_resolved);
+    delete_jobs(r, resolved, n_resolved);
     if (n_finished > 0)
       ond_window_delete(r->sync->sync_id, r->run_id, n_finished, numbers);
     if (n_window > 0)
@@ -384,14 +404,34 @@ static void commit_chunk(OndRecorder *r, OndTask **resolved, int n_resolved, Ond
   PG_END_TRY();
 }
 
-/* As commit_chunk, but errors come back as data. */
-static bool try_commit(OndRecorder *r, OndTask **resolved, int n_resolved, OndTask **window, int n_window, int window_no, ErrorData **error) {
+typedef struct Chunk {
+  OndTask **resolved, **window;
+  int n_resolved, n_window, window_no;
+  OndJob *job;                /* to be written; NULL: the chunk is acks and a window */
+} Chunk;
+
+/* One transaction: what a job has reached. */
+static void commit_job(OndRecorder *r, const Chunk *c) {
+  ond_tx_begin();
+  check_sync(r);
+  if (c->job->ended)
+    ond_job_row_delete(r->sync->sync_id, c->job);
+  else
+    ond_job_row_write(r->sync, c->job, c->n_window, c->window);
+  ond_tx_commit();
+}
+
+/* A transaction whose errors come back as data. */
+static bool try_commit(OndRecorder *r, const Chunk *c, ErrorData **error) {
   volatile bool ok = true;
   MemoryContext saved = MemoryContextSwitchTo(r->chunk);
 
   PG_TRY();
   {
-    commit_chunk(r, resolved, n_resolved, window, n_window, window_no);
+    if (c->job != NULL)
+      commit_job(r, c);
+    else
+      commit_chunk(r, c->resolved, c->n_resolved, c->window, c->n_window, c->window_no);
   }
   PG_CATCH();
   {
@@ -418,24 +458,43 @@ static void free_rows(OndTask **resolved, int n) {
       pfree(row->remote_id);
     if (row->remote != NULL)
       pfree(row->remote);
+    if (row->job != NULL)
+      row->job->held--; /* delivery frees those that nobody holds */
     pfree(row);
   }
 }
 
+bool ond_recorder_job(OndRecorder *r, OndJob *job, int n, OndTask **tasks) {
+  Chunk chunk = {.window = tasks, .n_window = n, .job = job};
+  ErrorData *error;
+
+  if (!try_commit(r, &chunk, &error)) {
+    ereport(LOG, (errmsg("sync \"%s\": an asynchronous job could not be recorded: %s", r->sync->name, error->message)));
+    return false;
+  }
+  job->saved = !job->ended;
+  return true;
+}
+
 bool ond_recorder_commit(OndRecorder *r, OndTask **resolved, int n_resolved, OndTask **window, int n_window, int window_no, ErrorData **error) {
+  Chunk whole = {.resolved = resolved, .window = window, .n_resolved = n_resolved, .n_window = n_window, .window_no = window_no};
   bool ok;
 
   if (n_window > 0) {
     window_grow(r, window_no);
     r->window_left[window_no] = n_window;
   }
-  ok = try_commit(r, resolved, n_resolved, window, n_window, window_no, error);
+  ok = try_commit(r, &whole, error);
   if (!ok && n_resolved > 1) {
+    Chunk next = {.window = window, .n_window = n_window, .window_no = window_no};
     bool all = true;
 
-    for (int i = 0; i < n_resolved; i++)
-      all = try_commit(r, resolved + i, 1, NULL, 0, 0, error) && all;
-    ok = all && (n_window == 0 || try_commit(r, NULL, 0, window, n_window, window_no, error));
+    for (int i = 0; i < n_resolved; i++) {
+      Chunk one = {.resolved = resolved + i, .n_resolved = 1};
+
+      all = try_commit(r, &one, error) && all;
+    }
+    ok = all && (n_window == 0 || try_commit(r, &next, error));
   }
   free_rows(resolved, n_resolved);
   return ok;

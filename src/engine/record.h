@@ -8,6 +8,7 @@
 #include "catalog/sync.h"
 #include "engine/change_row.h"
 #include "engine/diff.h"
+#include "engine/job.h"
 
 /* A row of all_failed_rows to write. Texts are UTF-8. */
 typedef struct OndFailure {
@@ -48,6 +49,11 @@ extern OndCounters *ond_recorder_counters(OndRecorder *r);
  * row is tried alone. False: something could not be recorded and nothing more may be sent; *error is filled then (in the recorder's context).
  */
 extern bool ond_recorder_commit(OndRecorder *r, OndTask **resolved, int n_resolved, OndTask **window, int n_window, int window_no, ErrorData **error);
+/*
+ * Makes durable what a job has reached, in a transaction of its own: its row with its n tasks in their order, or, where it has ended, that there is none. False: it could not be
+ * done (logged); then a crash leaves its rows in doubt as it does any others.
+ */
+extern bool ond_recorder_job(OndRecorder *r, OndJob *job, int n, OndTask **tasks);
 /* Inside "ours": writes the settle rows of a store and closes their failed rows. */
 extern void ond_record_settle(const OndSync *sync, int n_keys, const char *const *key_types, OndStore *store);
 /* Inside "ours": the counters into the run's row. */

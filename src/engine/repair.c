@@ -91,6 +91,7 @@ static void adopt(const OndSync *sync, OndStore *store) {
   Datum values[1] = {Int64GetDatum(sync->sync_id)};
 
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+  ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.jobs WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
   ond_record_settle(sync, sync->n_keys, ond_state_key_types(sync->sync_id, sync->n_keys), store);
   ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET resend = false WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
 }

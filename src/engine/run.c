@@ -40,6 +40,7 @@
 #include "engine/guard.h"
 #include "engine/held.h"
 #include "engine/record.h"
+#include "engine/resume.h"
 #include "engine/rewritten.h"
 #include "engine/run.h"
 #include "engine/state_table.h"
@@ -76,6 +77,7 @@ typedef struct Run {
   OndApproval *approval;      /* this run was held, and is resumed */
   OndGuard guard;
   bool held;
+  bool stuck;                 /* a job of an earlier run is still open, and could not be asked */
   int64 deadline_us;
   OndProgress progress;
 } Run;
@@ -334,14 +336,82 @@ static void diff_in_spi(Run *run) {
   run->stale = run->diff->retyped || ond_rewritten_since(GetActiveSnapshot());
 }
 
+/* --- what is open ----------------------------------------------------------------------------------------- */
+
+static void begin_delivery(Run *run, OndDeliveryInput *input) {
+  const OndConnectorLimits *limits = ond_connector_limits(run->spec->connector);
+
+  phase(run, OND_PHASE_SENDING);
+  run->host->budget_attach(run->destination->destination_id, &limits->rate, limits->concurrency);
+  run->recorder = ond_recorder_create(run->sync, run->run_id, run->sync->n_keys, run->key_types, ond_delivery_holds(run->spec, OND_OP_CREATE),
+                                      ond_delivery_holds(run->spec, OND_OP_UPDATE), ond_delivery_holds(run->spec, OND_OP_DELETE),
+                                      ond_delivery_doubt_wait_us(run->spec));
+  *ond_recorder_counters(run->recorder) = run->counters;
+  *input = (OndDeliveryInput){.spec = run->spec,
+                              .host = run->host,
+                              .store = run->store,
+                              .recorder = run->recorder,
+                              .destination = run->destination,
+                              .auth = run->auth,
+                              .addresses = run->addresses,
+                              .run_id = run->run_id,
+                              .max_rows = run->request->max_rows,
+                              .approval = run->approval,
+                              .deadline_us = run->deadline_us,
+                              .progress = &run->progress};
+}
+
+static void end_delivery(Run *run) {
+  OndCounters before = run->counters;
+
+  run->counters = *ond_recorder_counters(run->recorder);
+  run->counters.requests = before.requests + run->delivery.stats.requests;
+  run->counters.retries = before.retries + run->delivery.stats.retries;
+  run->counters.throttled_ms = before.throttled_ms + run->delivery.stats.throttled_us / 1000;
+}
+
+/* Jobs of earlier runs first: rows that they tell of need not be sent, and what is still on its way must not be overtaken. */
+static void resume_jobs(Run *run) {
+  OndDeliveryInput input;
+  instr_time start, end;
+
+  INSTR_TIME_SET_CURRENT(start);
+  begin_delivery(run, &input);
+  ond_jobs_resume(&input, &run->delivery, &run->stuck);
+  run->counters = *ond_recorder_counters(run->recorder);
+  run->recorder = NULL;
+  INSTR_TIME_SET_CURRENT(end);
+  INSTR_TIME_SUBTRACT(end, start);
+  run->counters.deliver_ms += (int64)INSTR_TIME_GET_MILLISEC(end);
+}
+
+/* Before anything was compared: what is open did not end. */
+static bool is_stopped(const Run *run) {
+  return run->diff == NULL && (run->stuck || run->delivery.stop != OND_STOP_NONE);
+}
+
+/* --- the diff, whole -------------------------------------------------------------------------------------- */
+
+/* Once, when it is known where requests go. False: what is open did not end. */
+static bool begin_reading(Run *run) {
+  resolve_auth(run);
+  fold_windows(run);
+  if (!ond_jobs_are_open(run->sync->sync_id))
+    return true;
+  resume_jobs(run);
+  if (is_stopped(run))
+    return false;
+  phase(run, OND_PHASE_READING);
+  in_owner_transaction(run, compile); /* that may have taken hours */
+  return true;
+}
+
 /* Reads again, under a new snapshot, when tables of the model or the state table were replaced while they were read or waited for. */
 static void read_until_whole(Run *run) {
   for (int i = 0; i < READ_TRIES; i++) {
     in_owner_transaction(run, compile);
-    if (i == 0) {
-      resolve_auth(run);
-      fold_windows(run);
-    }
+    if (i == 0 && !begin_reading(run))
+      return;
     in_owner_transaction(run, diff_in_spi);
     if (!run->stale)
       return;
@@ -416,38 +486,17 @@ static bool guard(Run *run) {
 /* --- deliver ---------------------------------------------------------------------------------------------- */
 
 static void deliver(Run *run) {
-  OndDeliveryInput input = {0};
-  const OndConnectorLimits *limits = ond_connector_limits(run->spec->connector);
+  OndDeliveryInput input;
   instr_time start, end;
 
   INSTR_TIME_SET_CURRENT(start);
-  phase(run, OND_PHASE_SENDING);
-  run->host->budget_attach(run->destination->destination_id, &limits->rate, limits->concurrency);
-  run->recorder = ond_recorder_create(run->sync, run->run_id, run->sync->n_keys, run->key_types, ond_delivery_holds(run->spec, OND_OP_CREATE),
-                                      ond_delivery_holds(run->spec, OND_OP_UPDATE), ond_delivery_holds(run->spec, OND_OP_DELETE),
-                                      ond_delivery_doubt_wait_us(run->spec));
-  *ond_recorder_counters(run->recorder) = run->counters;
-  input.spec = run->spec;
-  input.host = run->host;
-  input.store = run->store;
-  input.recorder = run->recorder;
-  input.destination = run->destination;
-  input.auth = run->auth;
-  input.addresses = run->addresses;
-  input.run_id = run->run_id;
-  input.max_rows = run->request->max_rows;
-  input.approval = run->approval;
-  input.deadline_us = run->deadline_us;
-  input.progress = &run->progress;
+  begin_delivery(run, &input);
   ond_delivery_run(&input, &run->delivery);
   run->delivered = true;
-  run->counters = *ond_recorder_counters(run->recorder);
-  run->counters.requests = run->delivery.stats.requests;
-  run->counters.retries = run->delivery.stats.retries;
-  run->counters.throttled_ms = run->delivery.stats.throttled_us / 1000;
+  end_delivery(run);
   INSTR_TIME_SET_CURRENT(end);
   INSTR_TIME_SUBTRACT(end, start);
-  run->counters.deliver_ms = (int64)INSTR_TIME_GET_MILLISEC(end);
+  run->counters.deliver_ms += (int64)INSTR_TIME_GET_MILLISEC(end);
 }
 
 static bool has_changes(const Run *run) {
@@ -541,6 +590,10 @@ static void ending_of_token(const Run *run, Ending *e) {
 static void ending_of_delivery(const Run *run, Ending *e) {
   if (run->delivery.token_error.message[0] != '\0') {
     ending_of_token(run, e);
+    return;
+  }
+  if (run->stuck && run->delivery.stop == OND_STOP_NONE) {
+    ending_error(e, "08006", psprintf("an asynchronous job of an earlier run could not be followed%s; nothing was compared", last_status(run)), last_error(run));
     return;
   }
   switch (run->delivery.stop) {
@@ -685,6 +738,8 @@ static void close_run(Run *run, Ending *e) {
 static void work(Run *run) {
   prepare(run);
   read_model(run);
+  if (is_stopped(run))
+    return;
   note_diff(run);
   if (!guard(run) && has_changes(run))
     deliver(run);

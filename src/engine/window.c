@@ -40,9 +40,7 @@ static void append_change(StringInfo s, const OndChangeRow *row) {
     append_piece(s, row->key_text[i]);
 }
 
-void ond_window_insert(int64 sync_id, int64 run_id, int window_no, int n, OndTask *const *tasks) {
-  Oid types[5] = {INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, BYTEAOID};
-  Datum values[5];
+bytea *ond_window_pack(int n, OndTask *const *tasks) {
   StringInfoData s;
 
   initStringInfo(&s);
@@ -51,11 +49,18 @@ void ond_window_insert(int64 sync_id, int64 run_id, int window_no, int n, OndTas
   for (int i = 0; i < n; i++)
     append_change(&s, tasks[i]->row);
   SET_VARSIZE(s.data, s.len);
+  return (bytea *)s.data;
+}
+
+void ond_window_insert(int64 sync_id, int64 run_id, int window_no, int n, OndTask *const *tasks) {
+  Oid types[5] = {INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, BYTEAOID};
+  Datum values[5];
+
   values[0] = Int64GetDatum(sync_id);
   values[1] = Int64GetDatum(run_id);
   values[2] = Int32GetDatum(window_no);
   values[3] = TimestampTzGetDatum(GetCurrentTimestamp());
-  values[4] = PointerGetDatum(s.data);
+  values[4] = PointerGetDatum(ond_window_pack(n, tasks));
   ond_spi(SPI_OK_INSERT, "INSERT INTO ondatra.send_windows (sync_id, run_id, window_no, sent_at, changes) VALUES ($1, $2, $3, $4, $5)", 5, types,
           values, NULL);
 }
@@ -76,14 +81,7 @@ void ond_window_delete(int64 sync_id, int64 run_id, int n, const int32 *window_n
 
 /* --- the fold --------------------------------------------------------------------------------------------- */
 
-/* A change as the window has it. */
-typedef struct Entry {
-  OndOp op;
-  OndHash hash;
-  int64 change_id;
-  OndBytes key_json;
-  OndBytes key_text[OND_KEYS_MAX];
-} Entry;
+typedef OndWindowEntry Entry;
 
 static void damaged(void) {
   ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a send window cannot be read"),
@@ -122,6 +120,24 @@ static void take_entry(const char **at, const char *end, int n_keys, Entry *entr
   entry->key_json = take_piece(at, end);
   for (int i = 0; i < n_keys; i++)
     entry->key_text[i] = take_piece(at, end);
+}
+
+int ond_window_unpack(bytea *changes, int n_keys, OndWindowEntry **entries) {
+  const char *at = VARDATA_ANY(changes);
+  const char *end = at + VARSIZE_ANY_EXHDR(changes);
+  int n = 0, room = 64;
+  char form;
+
+  take(&at, end, &form, 1);
+  if (form != FORM)
+    damaged();
+  *entries = palloc(sizeof(Entry) * room);
+  while (at < end) {
+    if (n == room)
+      *entries = repalloc_huge(*entries, sizeof(Entry) * (room *= 2));
+    take_entry(&at, end, n_keys, &(*entries)[n++]);
+  }
+  return n;
 }
 
 /* Applies the crash rule to some entries; how many are in doubt. */

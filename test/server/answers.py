@@ -57,6 +57,8 @@ def dump(document):
 
 
 def of_json(status, document):
+    if isinstance(document, str):
+        return Answer(status, None, document.encode(), "text/csv")
     return Answer(status, None, dump(document))
 
 

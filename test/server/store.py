@@ -8,6 +8,7 @@ that goes backwards. A value that arrives again unchanged is counted (repeats), 
 import hashlib
 import json
 
+from jobs import Jobs
 from request import pointer
 
 OPTIONS = {"poison": "poison", "seq": "seq", "replay_errors": False, "missing_delete": 404, "honour_keys": True, "refused": 422, "message": "row is poisoned: {}"}
@@ -44,6 +45,7 @@ class Store:
         self.collections = {}
         self.keys = {}
         self.options = dict(OPTIONS)
+        self.jobs = Jobs(self, self.journal)
         self.duplicates = self.repeats = self.deletes = self.assigned = 0
 
     def configure(self, options):
@@ -77,6 +79,8 @@ class Store:
         segments = request.segments
         if request.read_error:
             return 400, error(request.read_error, "unreadable")
+        if segments[0] == "jobs":
+            return self.jobs.serve(request)
         if segments[0] == "batch":
             return self.batch(request, segments[1] if len(segments) > 1 else request.query.get("op", "upsert"))
         collection = segments[0] or "records"
@@ -214,7 +218,7 @@ class Store:
     def counts(self):
         live = {name: sum(not r.deleted for r in records.values()) for name, records in self.collections.items()}
         return {"records": sum(live.values()), "collections": live, "duplicates": self.duplicates, "repeats": self.repeats,
-                "deletes": self.deletes}
+                "deletes": self.deletes, "jobs": self.jobs.counts()}
 
 
 def error(message, code):

@@ -192,6 +192,32 @@ class Records(DestinationTest):
         self.assertEqual(c.call("DELETE", "/records/2", headers=key)[0], 404)
 
 
+class Jobs(DestinationTest):
+    def test_a_job_of_steps(self):
+        c = self.client()
+        created = c.call("POST", "/jobs?polls=1&collection=c", json_body={})
+        self.assertEqual(created, (200, {"id": "j1", "state": "open", "upload": "/jobs/j1/rows"}))
+        rows = b'id,v,poison,skip\n1,"a,b",,\n2,x,bad,\n3,y,,true\n'
+        self.assertEqual(c.call("PUT", "/jobs/j1/rows", rows, [("Content-Type", "text/csv")])[0], 201)
+        self.assertEqual(c.call("PUT", "/jobs/j1/rows", rows, [("Content-Type", "text/csv")])[0], 400)
+        self.assertEqual(self.look("state")["jobs"], {"created": 1, "closed": 0, "open": 1, "open_max": 1})
+        self.assertEqual(c.call("PATCH", "/jobs/j1", json_body={"state": "closed"})[0], 200)
+        self.assertEqual(c.call("PATCH", "/jobs/j1", json_body={"state": "closed"})[0], 400)
+        self.assertEqual(c.call("GET", "/jobs/j1")[1]["state"], "working")
+        done = c.call("GET", "/jobs/j1")[1]
+        self.assertEqual((done["state"], done["accepted"], done["failed"], done["unprocessed"]), ("done", 1, 1, 1))
+        self.assertEqual([r["ok"] for r in done["results"]], [True, False, False])
+        self.assertEqual(self.look("records?collection=c"), {"1": {"id": "1", "v": "a,b", "poison": "", "skip": ""}})
+        self.assertEqual(c.call("GET", "/jobs/j1/errors")[1]["errors"][0]["key"], "2")
+        self.assertEqual(c.call("GET", "/jobs/j2")[0], 404)
+
+    def test_too_many_at_once(self):
+        c = self.client()
+        self.assertEqual(c.call("POST", "/jobs?open=1", json_body={})[0], 200)
+        self.assertEqual(c.call("POST", "/jobs?open=1", json_body={})[0], 429)
+        self.assertEqual(self.violations(), ["jobs: more than 1 jobs at once"])
+
+
 class Batches(DestinationTest):
     ROWS = [{"id": 1, "a": "x"}, {"id": 2, "poison": "no"}, {"id": 3, "a": "z"}]
 

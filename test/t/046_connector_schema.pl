@@ -21,6 +21,7 @@ sub problems { my ($spec) = @_; return $t->rows('SELECT * FROM ondatra.check_con
 
 # --- words by place: [what the document is like with an unknown member there, the place in the schema, the section of the manual that has a table of them]
 my $upsert = sub { return {title => 'x', objects => {o => {upsert => {method => 'PUT', @_}}}} };
+my $job = sub { return {title => 'x', objects => {o => {upsert => {steps => [{name => 'a', method => 'POST', body => '$fields', @_}]}}}} };
 my $batch = sub { return $upsert->(batch => {rows => 2}, result => {@_}) };
 my $list = sub { return {title => 'x', objects => {o => {list => {method => 'GET', @_}}}} };
 my %places = (
@@ -33,6 +34,12 @@ my %places = (
     'an object' => [{title => 'x', objects => {o => {'?' => 1}}}, 'definitions/object', 'connectors.md', '## Objects'],
     'a key' => [{title => 'x', objects => {o => {key => {'?' => 1}}}}, 'definitions/object/properties/key/oneOf/1'],
     'an operation' => [$upsert->('?' => 1), 'definitions/operation', 'connectors.md', '## Operations'],
+    'a step' => [$job->('?' => 1), 'definitions/step', 'connectors.md', '### Steps'],
+    'a poll' => [$job->(poll => {'?' => 1}), 'definitions/poll'],
+    'a capture' => [$job->(capture => {x => {'?' => 1}}), 'definitions/step/properties/capture/additionalProperties/oneOf/1'],
+    'jobs' => [{title => 'x', objects => {o => {upsert => {steps => [{name => 'a', method => 'POST', body => '$fields'}], jobs => {'?' => 1}}}}}, 'definitions/operation/properties/jobs'],
+    'csv' => [$upsert->(encoding => 'csv', csv => {'?' => 1}), 'definitions/csv', 'http.md', '### CSV'],
+    'a column' => [$upsert->(encoding => 'csv', csv => {columns => [{'?' => 1}]}), 'definitions/csv/properties/columns/items/oneOf/1'],
     'a lookup' => [{title => 'x', objects => {o => {lookup => {'?' => 1}}}}, 'definitions/lookup', 'connectors.md', '### Lookups'],
     'a type' => [{types => {t => {'?' => 1}}}, 'properties/types/additionalProperties', 'connectors.md', '### Types'],
     'a host' => [{hosts => [{'?' => 1}]}, 'properties/hosts/items/oneOf/1'],
@@ -98,6 +105,9 @@ my %choices = (
     'format' => [$list->(format => '?'), '/objects/o/list/format', 'definitions/list/properties/format'],
     'compare' => [$list->(compare => '?'), '/objects/o/list/compare', 'definitions/list/properties/compare'],
     'method of a list' => [$list->(method => '?'), '/objects/o/list/method', 'definitions/list/properties/method'],
+    'method of a step' => [$job->(method => '?'), '/objects/o/upsert/steps/0/method', 'definitions/step/properties/method'],
+    'format' => [$batch->(format => '?'), '/objects/o/upsert/result/format', 'definitions/result/properties/format'],
+    'fate' => [$batch->(fate => '?'), '/objects/o/upsert/result/fate', 'definitions/result/properties/fate'],
     'encoding' => [$upsert->(encoding => '?'), '/objects/o/upsert/encoding', 'definitions/operation/properties/encoding'],
     'fold' => [{title => 'x', objects => {o => {key => {fold => '?'}}}}, '/objects/o/key/fold', 'definitions/object/properties/key/oneOf/1/properties/fold'],
 );
@@ -161,7 +171,8 @@ SKIP: {
         $upsert->(method => 'GET'), $upsert->(path => 'x'), $upsert->(query => {a => undef}), $upsert->(query => {a => ['x', 'y']}), $upsert->(query => {a => {join => ','}}),
         $upsert->(encoding => 'xml'), $upsert->(content_type => 'json'), $upsert->(batch => {rows => 0}), $upsert->(batch => {rows => '5'}), $upsert->(idempotency => {}),
         $upsert->(idempotency => {header => 'A', item => 'b'}), $upsert->(idempotency => {field => 'x'}), $upsert->(fine => 404), $upsert->(fine => [99]), $upsert->(ok => {path => '/x'}),
-        $upsert->(ok => {path => 'x', equals => 1}), $upsert->(ok => {equals => 1, in => [1]}), $upsert->(ok => {path => '/x', absent => JSON::PP::false}), $upsert->(error => '/~2'),
+    $upsert->(steps => []), $job->(name => ''), $job->(poll => {every_ms => 5}), $job->(capture => {id => {}}), $upsert->(encoding => 'csv', csv => {delimiter => 'x'}),
+        $upsert->(ok => {path => 'x', equals => 1}), $upsert->(ok => {equals => 1, in => [1]}), $upsert->(ok => {path => '/x', absent => 1}), $upsert->(error => '/~2'),
         $upsert->(result => {id => 'id'}), $upsert->(result => {retry => []}), $batch->(match => 'key'), $batch->(rows => '', match => {}), $batch->(rows => '', match => {key => '/a', index => '/b'}),
         $batch->(errors => {rows => '/errors'}), $batch->(counts => {}), $batch->(counts => {accepted => []}), $upsert->(exists => 409),
         {title => 'x', objects => {o => {lookup => {method => 'GET', result => {id => '/id'}}}}}, {title => 'x', objects => {o => {upsert => {method => 'PUT'}, lookup => {method => 'GET'}}}}, $upsert->(result => {remote => {a => 1}}),
