@@ -198,8 +198,8 @@ class Jobs(DestinationTest):
         created = c.call("POST", "/jobs?polls=1&collection=c", json_body={})
         self.assertEqual(created, (200, {"id": "j1", "state": "open", "upload": "/jobs/j1/rows"}))
         rows = b'id,v,poison,skip\n1,"a,b",,\n2,x,bad,\n3,y,,true\n'
-        self.assertEqual(c.call("PUT", "/jobs/j1/rows", rows, [("Content-Type", "text/csv")])[0], 201)
-        self.assertEqual(c.call("PUT", "/jobs/j1/rows", rows, [("Content-Type", "text/csv")])[0], 400)
+        self.assertEqual(c.call("PUT", "/jobs/j1/rows", body=rows, headers=[("Content-Type", "text/csv")])[0], 201)
+        self.assertEqual(c.call("PUT", "/jobs/j1/rows", body=rows, headers=[("Content-Type", "text/csv")])[0], 400)
         self.assertEqual(self.look("state")["jobs"], {"created": 1, "closed": 0, "open": 1, "open_max": 1})
         self.assertEqual(c.call("PATCH", "/jobs/j1", json_body={"state": "closed"})[0], 200)
         self.assertEqual(c.call("PATCH", "/jobs/j1", json_body={"state": "closed"})[0], 400)
