@@ -216,6 +216,8 @@ typedef struct OndStepInfo {
 extern const OndStepInfo *ond_step_info(const OndOperation *o, int step);
 /* The request of a step and how its answer is read: an operation for ond_connector_render() and ond_connector_read(). */
 extern const OndOperation *ond_step_operation(const OndOperation *o, int step);
+/* How the step's results go on in further pages; NULL: there is one. */
+extern const OndList *ond_step_pages(const OndOperation *o, int step);
 /* The number of the step of this name; -1: none. */
 extern int ond_step_find(const OndOperation *o, const char *name);
 
@@ -287,6 +289,11 @@ extern void ond_paging_init(OndPaging *p, const OndConnector *c, const OndList *
 extern void ond_paging_free(OndPaging *p);
 /* The request for the next page. input->cursor is set here. */
 extern bool ond_paging_render(OndPaging *p, OndListInput *input, OndHttpRequest *out, OndError *err);
+
+/* In parts, for pages that somebody else renders and reads: where to ask (before and after the request is rendered), and what comes next. */
+extern void ond_paging_place(const OndPaging *p, OndListInput *input);
+extern void ond_paging_aim(const OndPaging *p, OndHttpRequest *request);
+extern bool ond_paging_follow(OndPaging *p, const OndHttpResponse *response, OndError *err);
 
 /* A record of a page. Everything is valid during the call only. */
 typedef struct OndRecord {

@@ -177,6 +177,7 @@ typedef struct OndStep {
   int n_captures;
   OndStepCapture *captures;
   const OndName *uses;       /* names of captures */
+  const OndList *pages;      /* of its results; NULL: one */
   const OndCondition *when;  /* on the answer before; NULL: always */
   const OndCondition *done;  /* of a poll */
   const OndCondition *failed;
@@ -187,6 +188,7 @@ struct OndOperation {
   OndOperationInfo info;
   OndKind kind;
   bool is_step;
+  bool paged;             /* {{cursor}} may be absent */
   int n_steps;            /* 0: one request, which follows */
   OndStep *steps;
   OndRequestTemplate request;

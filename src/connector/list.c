@@ -109,7 +109,7 @@ static bool parse_end(OndConnector *c, OndList *l, const OndNode *next, OndError
   return true;
 }
 
-static bool parse_next(OndConnector *c, OndList *l, const OndNode *list, OndError *err) {
+bool ond_list_parse_next(OndConnector *c, OndList *l, const OndNode *list, OndError *err) {
   static const char *const VALID[] = {"cursor", "url", "link", "page", "offset", "last", "has_more", "end", "total", "total_pages", NULL};
   OndNode next;
 
@@ -133,7 +133,7 @@ OndList *ond_list_parse(OndConnector *c, const OndNode *at, OndError *err) {
   l->pages_max = PAGES_MAX;
   c->names_cursor = false;
   l->request = ond_operation_parse_list(c, at, MEMBERS, err);
-  if (!l->request || !parse_records(c, l, at, err) || !parse_next(c, l, at, err) ||
+  if (!l->request || !parse_records(c, l, at, err) || !ond_list_parse_next(c, l, at, err) ||
       !ond_member_int(at, "pages_max", 1, PAGES_MAX, &l->pages_max, err)) {
     return NULL;
   }

@@ -30,5 +30,7 @@ struct OndList {
 
 /* Compiles "list"; NULL and err on error. */
 extern OndList *ond_list_parse(OndConnector *c, const OndNode *at, OndError *err);
+/* "next" of a list or of a step's results; c->names_cursor tells whether the request names {{cursor}}. */
+extern bool ond_list_parse_next(OndConnector *c, OndList *l, const OndNode *list, OndError *err);
 
 #endif

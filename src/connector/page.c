@@ -59,14 +59,11 @@ static OndBytes bytes_of(const OndBuf *b) {
 bool ond_paging_render(OndPaging *p, OndListInput *input, OndHttpRequest *out, OndError *err) {
   OndRenderContext context = {.list = input};
 
-  input->cursor = bytes_of(&p->cursor);
+  ond_paging_place(p, input);
   if (!ond_connector_render(p->c, p->list->request, NULL, 0, &context, out, NULL, err)) {
     return false;
   }
-  if (p->url.len > 0) {
-    ond_free(out->url);
-    out->url = ond_strndup(p->url.data, p->url.len);
-  }
+  ond_paging_aim(p, out);
   return true;
 }
 
@@ -390,6 +387,61 @@ static bool read_page(Page *page, const OndHttpResponse *response) {
   return ok;
 }
 
+static bool check_pages(const Page *page) {
+  if (page->p->more && page->p->pages >= page->p->list->pages_max) {
+    ond_error_set(page->err, "the list has more than %" PRId64 " pages", page->p->list->pages_max);
+    ond_error_hint(page->err, "Ask for larger pages, or raise \"pages_max\" of the list.");
+    return false;
+  }
+  return true;
+}
+
+/* The records of a page that somebody else reads: how many there are, and the last one. */
+static void count_records(Page *page, struct json_object *document, const OndHttpResponse *response) {
+  struct json_object *rows = document;
+
+  if (page->p->list->lines) {
+    page->n = response->body.len > 0;
+  } else if ((!page->p->list->rows || ond_document_at(document, page->p->list->rows, &rows)) && json_object_is_type(rows, json_type_array)) {
+    page->n = (int64_t)json_object_array_length(rows);
+  }
+  if (page->n > 0 && page->p->list->next == OND_NEXT_LAST && !page->p->list->lines) {
+    keep_last(page, json_object_array_get_idx(rows, (size_t)page->n - 1));
+  }
+}
+
+bool ond_paging_follow(OndPaging *p, const OndHttpResponse *response, OndError *err) {
+  Page page = {.p = p, .err = err};
+  struct json_object *document = NULL;
+  const char *problem;
+  bool ok;
+
+  if (!ond_document_parse(response->body.data, response->body.len, &document, &problem) && !p->list->lines) {
+    ond_error_set(err, "page %" PRId64 " of the results %s", p->pages + 1, problem);
+    return false;
+  }
+  document = p->list->lines ? NULL : document;
+  ond_buf_init(&page.last, RECORD_BYTES_MAX);
+  count_records(&page, document, response);
+  p->pages++;
+  p->records += page.n;
+  ok = find_next(&page, document, response) && check_circle(&page) && check_pages(&page);
+  ond_buf_free(&page.last);
+  json_object_put(document);
+  return ok;
+}
+
+void ond_paging_place(const OndPaging *p, OndListInput *input) {
+  input->cursor = bytes_of(&p->cursor);
+}
+
+void ond_paging_aim(const OndPaging *p, OndHttpRequest *request) {
+  if (p->url.len > 0) {
+    ond_free(request->url);
+    request->url = ond_strndup(p->url.data, p->url.len);
+  }
+}
+
 bool ond_paging_read(OndPaging *p, const OndHttpResponse *response, bool want_parts, OndRecordTaker take, void *arg, OndError *err) {
   Page page = {.p = p, .want_parts = want_parts, .take = take, .arg = arg, .err = err};
   OndBuf *bufs[] = {&page.json, &page.fields, &page.remote, &page.id, &page.last};
@@ -401,12 +453,7 @@ bool ond_paging_read(OndPaging *p, const OndHttpResponse *response, bool want_pa
   for (int i = 0; i < 8; i++) {
     ond_buf_init(&page.keys[i], CURSOR_BYTES_MAX);
   }
-  ok = read_page(&page, response);
-  if (ok && p->more && p->pages >= p->list->pages_max) {
-    ond_error_set(err, "the list has more than %" PRId64 " pages", p->list->pages_max);
-    ond_error_hint(err, "Ask for larger pages, or raise \"pages_max\" of the list.");
-    ok = false;
-  }
+  ok = read_page(&page, response) && check_pages(&page);
   if (page.stopped) {
     p->more = false;
   }

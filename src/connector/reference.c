@@ -263,6 +263,11 @@ static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part,
   if (s->o->kind == OND_KIND_LIST && !s->each && !(s->c->object && name_is(part, "object"))) {
     return resolve_list(s, at, part, err);
   }
+  if (s->o->is_step && !part->quoted && name_is(part, "cursor")) {
+    part->slot = OND_SLOT_CURSOR;
+    s->c->names_cursor = true;
+    return true;
+  }
   if (s->o->is_step && !part->quoted && name_after(part, "job.")) {
     return resolve_job(s, at, part, name_after(part, "job."), err);
   }

@@ -306,7 +306,7 @@ static bool render_body(Render *r, const OndOperation *o) {
   if (!(o->encoding == OND_ENCODING_FORM ? render_form(r, o) : run_body(r, o, &r->out->body))) {
     return false;
   }
-  if (o->kind == OND_KIND_LIST && !drop_absent_members(r)) {
+  if ((o->kind == OND_KIND_LIST || o->paged) && !drop_absent_members(r)) {
     return false;
   }
   r->out->gzip = r->c->gzip && r->out->body.len >= r->c->gzip_bytes_min;

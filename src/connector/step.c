@@ -21,6 +21,7 @@
 
 #include "connector/condition.h"
 #include "connector/csv.h"
+#include "connector/list.h"
 #include "connector/members.h"
 #include "connector/message.h"
 #include "connector/operation.h"
@@ -36,9 +37,10 @@
 #define EVERY_MS          2000
 #define EVERY_MS_MAX      600000
 #define LONGEST_MS        30000
+#define PAGES_MAX         10000
 
 static const char *const MEMBERS[] = {"name", "method", "path",  "url",   "query",  "headers", "encoding", "csv",  "content_type", "body", "rate",
-                                      "fine", "refused", "retry", "ok",    "error",  "result",  "capture",  "poll", "when",         NULL};
+                                      "fine", "refused", "retry", "ok",    "error",  "result",  "capture",  "poll", "when", "next", NULL};
 
 /* ---- which steps need rows ---- */
 
@@ -201,6 +203,30 @@ static bool parse_poll(OndConnector *c, const OndNode *at, OndStep *step, OndErr
   return step->info.max_ms >= every || ond_node_fail(&poll, err, "\"max_ms\" is less than \"every_ms\"");
 }
 
+/* Pages are read one by one: each tells of its own records. */
+static bool parse_pages(OndConnector *c, const OndNode *at, OndStep *step, OndError *err) {
+  const OndResult *result = step->request->result;
+  OndList *pages;
+  OndNode next;
+
+  if (!ond_node_get(at, "next", &next)) {
+    return !c->names_cursor || ond_node_fail(at, err, "the step names {{cursor}}, but nothing says where the next one is");
+  }
+  if (!result || step->info.polls || result->match == OND_MATCH_ORDER || result->match == OND_MATCH_COUNTS || result->match == OND_MATCH_SINGLE) {
+    ond_node_fail(&next, err, "\"next\" is about results that name their rows, in a step that does not poll");
+    ond_error_hint(err, "Read them in a step of its own, by \"key\", \"index\" or \"errors\".");
+    return false;
+  }
+  pages = ond_arena_alloc(c->arena, sizeof(*pages));
+  pages->request = step->request;
+  pages->lines = result->lines;
+  pages->rows = result->has_errors && !result->rows ? result->errors : result->rows;
+  pages->pages_max = PAGES_MAX;
+  step->request->paged = true;
+  step->pages = pages;
+  return ond_list_parse_next(c, pages, at, err);
+}
+
 static bool parse_name(OndConnector *c, const OndNode *at, OndOperation *o, OndStep *step, OndError *err) {
   OndNode name;
   const char *text;
@@ -230,8 +256,9 @@ static bool parse_step(OndConnector *c, const OndNode *at, OndOperation *o, cons
   step->request->info = o->info;
   step->request->is_step = true;
   c->job_uses = NULL;
+  c->names_cursor = false;
   if (!ond_node_object(at, MEMBERS, err) || !parse_name(c, at, o, step, err) || !ond_operation_parse_step(c, step->request, at, err) ||
-      !parse_captures(c, at, step, err) || !parse_poll(c, at, step, err) || !parse_condition(c, at, "when", &step->when, err)) {
+      !parse_captures(c, at, step, err) || !parse_poll(c, at, step, err) || !parse_pages(c, at, step, err) || !parse_condition(c, at, "when", &step->when, err)) {
     return false;
   }
   if (o->n_steps == 0 && ond_node_get(at, "when", &when)) {
@@ -345,6 +372,10 @@ const OndStepInfo *ond_step_info(const OndOperation *o, int step) {
 
 const OndOperation *ond_step_operation(const OndOperation *o, int step) {
   return step >= 0 && step < o->n_steps ? o->steps[step].request : NULL;
+}
+
+const OndList *ond_step_pages(const OndOperation *o, int step) {
+  return step >= 0 && step < o->n_steps ? o->steps[step].pages : NULL;
 }
 
 int ond_step_find(const OndOperation *o, const char *name) {

@@ -343,9 +343,10 @@ static OndStart io_start(void *arg, OndRequest *request, int *bad) {
   ond_http_request_init(&wire->http);
   wire->request = request;
   if (job != NULL)
-    render.job = ond_job_captures(job);
-  ok = (job == NULL || can_be_carried(c, job, rows, request->n, &render, &bad_row, &err)) &&
-       ond_connector_render(spec->connector, operation, rows, request->n, &render, &wire->http, &bad_row, &err);
+    ok = can_be_carried(c, job, rows, request->n, &render, &bad_row, &err) &&
+         ond_job_render(job, spec->connector, rows, request->n, &render, &wire->http, &bad_row, &err);
+  else
+    ok = ond_connector_render(spec->connector, operation, rows, request->n, &render, &wire->http, &bad_row, &err);
   pfree(changes);
   pfree(rows);
   if (!ok)

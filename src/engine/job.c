@@ -21,7 +21,16 @@ OndJob *ond_job_create(const OndOperation *operation, OndRoute route, int64 now)
   return job;
 }
 
+static void end_pages(OndJob *job) {
+  if (job->paging != NULL) {
+    ond_paging_free(job->paging);
+    ond_free(job->paging);
+    job->paging = NULL;
+  }
+}
+
 void ond_job_free(OndJob *job) {
+  end_pages(job);
   ond_buf_free(&job->captures);
   ond_arena_destroy(job->arena);
   ond_free(job->told);
@@ -40,6 +49,23 @@ OndBytes ond_job_captures(const OndJob *job) {
 /* Results that were read are in memory only: a job that is taken up again reads them from the first. */
 bool ond_job_is_resumable(const OndJob *job) {
   return job->carried && !job->read && !job->ended && job->step >= ond_operation_info(job->operation)->resumes_at;
+}
+
+bool ond_job_render(const OndJob *job, const OndConnector *c, const OndRow *const *rows, int n, OndRenderContext *context, OndHttpRequest *out, int *bad_row,
+                    OndError *err) {
+  OndListInput input = {.fields = OND_BYTES_NONE};
+  bool ok;
+
+  context->job = ond_job_captures(job);
+  if (ond_step_pages(job->operation, job->step) != NULL)
+    context->list = &input;
+  if (job->paging != NULL)
+    ond_paging_place(job->paging, &input);
+  ok = ond_connector_render(c, ond_job_step(job), rows, n, context, out, bad_row, err);
+  if (ok && job->paging != NULL)
+    ond_paging_aim(job->paging, out);
+  context->list = NULL;
+  return ok;
 }
 
 /* --- fates ------------------------------------------------------------------------------------------------ */
@@ -181,6 +207,30 @@ static void go_on(OndJob *job, const OndConnector *c, const OndRow *row, int n, 
     reply->retry_after_us = 0;
 }
 
+/* True: another page of the results is to be asked for, or that cannot be done and the job has ended. */
+static bool turn_page(OndJob *job, const OndConnector *c, int n, const OndHttpResponse *response, OndReply *reply) {
+  const OndList *pages = ond_step_pages(job->operation, job->step);
+  OndError err = {0};
+
+  if (pages == NULL)
+    return false;
+  if (job->paging == NULL) {
+    job->paging = ond_calloc(sizeof(OndPaging));
+    ond_paging_init(job->paging, c, pages);
+  }
+  if (!ond_paging_follow(job->paging, response, &err)) {
+    end_all(job, n, OND_OUT_UNKNOWN, reply, "does not tell all: %s", err.message);
+    return true;
+  }
+  if (job->paging->more) {
+    reply->answer = OND_ANSWER_CONTINUE;
+    reply->retry_after_us = 0;
+    return true;
+  }
+  end_pages(job);
+  return false;
+}
+
 static void read_step(OndJob *job, const OndConnector *c, const OndRow *const *rows, int n, const OndHttpResponse *response, int64 now, OndReply *reply) {
   const OndStepInfo *step = ond_step_info(job->operation, job->step);
   char words[1000];
@@ -202,6 +252,8 @@ static void read_step(OndJob *job, const OndConnector *c, const OndRow *const *r
   if (step->has_result)
     read_results(job, c, rows, n, response);
   job->carried = job->carried || step->carries_rows;
+  if (step->has_result && turn_page(job, c, n, response, reply))
+    return;
   go_on(job, c, rows[0], n, next, now, reply);
 }
 

@@ -38,6 +38,7 @@ typedef struct OndJob {
   bool read;
   bool *told;
   OndRowResult *results;
+  OndPaging *paging;          /* of the step's results; NULL: the first page */
   OndArena *arena;
   char words[1200];           /* of a failed try */
 } OndJob;
@@ -49,6 +50,10 @@ extern const OndOperation *ond_job_step(const OndJob *job);
 extern OndBytes ond_job_captures(const OndJob *job);
 /* Whether what it has reached is worth a row of ondatra.jobs. */
 extern bool ond_job_is_resumable(const OndJob *job);
+
+/* ond_connector_render() for the current step. context->job and ->list are set here. */
+extern bool ond_job_render(const OndJob *job, const OndConnector *c, const OndRow *const *rows, int n, OndRenderContext *context, OndHttpRequest *out, int *bad_row,
+                           OndError *err);
 
 /*
  * Makes of an answer to the current step what the delivery does next. reply->answer and http_status are set as the status says; on return

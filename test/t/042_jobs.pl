@@ -56,6 +56,22 @@ $t->run_is($t->run('elsewhere'), {status => 'failed', rows_failed => 1, requests
 like(($t->failed_rows('elsewhere'))[1]{error_message}, qr/cannot go on with "poll": the URL is at another host: elsewhere.example.com/, 'and says so');
 is(($t->failed_rows('elsewhere'))[1]{error_class}, 'unknown_outcome', 'the row may be there');
 
+# --- errors in several pages
+$t->reset_destination;
+my @paged = @{ $klaviyo->{steps} };
+$paged[2] = {%{ $paged[2] }, next => {url => '/next'}};
+object('paged', {batch => {rows => 10}, steps => \@paged});
+$t->sync('paged', 'SELECT id, v FROM mart.p', 'paged');
+my @pages = (@location, {method => 'GET', path => '^/jobs/j1$', answer => {json => {state => 'done', errors => '/jobs/j1/errors?page=1'}}});
+sub page { my ($number, $next, @keys) = @_; return {method => 'GET', path => '/errors', query => {page => "$number"}, answer => {json => {errors => [map { {key => $_, message => "bad $_"} } @keys], next => $next}}} }
+$t->script(@pages, page(1, '/jobs/j1/errors?page=2', 1), page(2, '/jobs/j1/errors?page=3', 2, 3), page(3, undef, 5));
+$t->run_is($t->run('paged'), {status => 'partial', rows_created => 2, rows_failed => 4, requests => 5}, 'errors in three pages');
+is(failures('paged'), '1 rejected create, 2 rejected create, 3 rejected create, 5 rejected create', 'each page counts');
+$t->sql(q{UPDATE mart.p SET v = v || 'c'});
+$t->script(@pages, page(1, '/jobs/j1/errors?page=2', 1), page(2, '/jobs/j1/errors?page=1', 2));
+$t->run_is($t->run('paged'), {status => 'failed', rows_failed => 6}, 'pages in a circle');
+like(($t->failed_rows('paged'))[3]{error_message}, qr/does not tell all: the list goes in circles/, 'leave no row accepted');
+
 # --- only counts
 $t->reset_destination;
 object('counted', {batch => {rows => 10}, steps => [$create, {%$watch, result => {counts => {accepted => '/accepted', failed => ['/failed', '/unprocessed']}}}]});
@@ -96,6 +112,14 @@ is($run->{status}, 'succeeded', 'many jobs');
 cmp_ok(jobs()->{created}, '>=', 9, 'one after the other');
 is(jobs()->{open_max}, 2, 'never more than two at once');
 $t->no_violations;
+
+# --- ten thousand rows in one job
+$t->reset_destination;
+$t->sql(q{CREATE TABLE mart.many AS SELECT i AS id, 'row ' || i AS v FROM generate_series(1, 12000) i});
+$t->sync('large', 'mart.many', 'bulk');
+$t->run_is($t->run('large'), {status => 'succeeded', rows_created => 12000, rows_failed => 0}, 'twelve thousand rows');
+is(jobs()->{created}, 2, 'in two jobs');
+is(scalar keys %{ $t->records('rows') }, 12000, 'all are there');
 
 # --- lies: an index that nobody has, a list that is too short, a row that is missing
 $t->sql('DELETE FROM mart.p WHERE id > 6');

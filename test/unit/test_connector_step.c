@@ -68,6 +68,11 @@ TEST(steps_are_checked) {
           "credentials cannot stand in a step with a \"url\"");
   refused(JOB("{'name': 'a', 'method': 'POST', 'body': ['$each', '$fields'], 'when': {'path': '/x', 'absent': true}}"), "/object/upsert/steps/0/when",
           "no answer before it");
+  refused(JOB(CREATE ",{'name': 'r', 'method': 'GET', 'path': '/{{cursor}}'}"), "/object/upsert/steps/1", "names {{cursor}}");
+  refused(JOB(CREATE ",{'name': 'r', 'method': 'GET', 'next': {'link': 'next'}, 'result': {'rows': '/r', 'match': 'order'}}"), "/object/upsert/steps/1/next",
+          "results that name their rows");
+  refused(JOB(CREATE ",{'name': 'r', 'method': 'GET', 'next': {'cursor': '/c'}, 'result': {'errors': {'index': '/i'}}}"), "/object/upsert/steps/1/next",
+          "every page would be the first");
   refused("{'object': {'upsert': {'method': 'POST', 'steps': [" CREATE "]}}}", "/object/upsert/method", "no place beside \"steps\"");
   refused("{'object': {'upsert': {'method': 'POST', 'jobs': {'open': 5}}}}", "/object/upsert/jobs", "of \"steps\" only");
   refused("{'object': {'upsert': {'jobs': {'timeout_ms': 5}, 'batch': {'rows': 5}, 'steps': [" CREATE "]}}}", "/object/upsert/jobs/timeout_ms", "");
