@@ -9,6 +9,8 @@ for file in "$@"; do
   name=$(basename "$file" .json)
   case $name in *[!a-z0-9_]* | '') echo "$file: a builtin connector's name has a-z, 0-9 and _" >&2; exit 1 ;; esac
   ! grep -qF '$connector$' "$file" || { echo "$file: \$connector\$ cannot stand in a document" >&2; exit 1; }
+  # the install script is read in the encoding of whatever database it runs in
+  ! LC_ALL=C grep -n '[^ -~]' "$file" >&2 || { echo "$file: not ASCII" >&2; exit 1; }
   printf "INSERT INTO ondatra.all_connectors AS c (name, builtin, spec) VALUES ('%s', true, \$connector\$" "$name"
   cat "$file"
   cat <<'SQL'
