@@ -719,7 +719,8 @@ void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) 
   memset(result, 0, sizeof(*result));
   c->input = input;
   c->result = result;
-  c->rows = AllocSetContextCreate(CurrentMemoryContext, "ondatra rows", ALLOCSET_DEFAULT_SIZES);
+  /* first come, first freed; and a chunk is not rounded up to a power of two */
+  c->rows = GenerationContextCreate(CurrentMemoryContext, "ondatra rows", ALLOCSET_DEFAULT_SIZES);
   c->limits = ond_connector_limits(input->spec->connector);
   c->arena = ond_arena_create();
   callback->func = release;

@@ -129,7 +129,9 @@ sub phases {
 }
 my $small = phases($few);
 my $large = phases($rows);
-cmp_ok($large->{$_}, '<', $small->{$_} + $slack_kb, "$_: $rows rows need no more memory than $few") for sort keys %$small;
+# A run that ended before anybody looked has no figure: then the largest of the small ones counts.
+my ($most) = sort { $b <=> $a } values %$small;
+cmp_ok($large->{$_}, '<', ($small->{$_} || $most) + $slack_kb, "$_: $rows rows need no more memory than $few") for sort keys %$small;
 
 # A cursor whose every row is higher than the one before.
 $t->sql("CREATE TABLE mart.grows AS SELECT i AS id, (i || '.' || repeat('7', 120))::numeric AS at FROM generate_series(1, $rows) i");
