@@ -112,6 +112,15 @@ for my $name (grep { /state$|^(trigger_other|trigger_own|trigger_syncs|deferred|
 }
 $t->admin('REVOKE pg_read_all_data, pg_write_all_data FROM mallory');
 
+# --- a trigger and an event trigger that a superuser made, with functions of hers, do not fire for our own SQL
+$t->admin('CREATE EVENT TRIGGER hers ON ddl_command_end EXECUTE FUNCTION mallory.on_event(); CREATE TRIGGER hers BEFORE INSERT OR UPDATE ON ondatra.all_syncs FOR EACH ROW EXECUTE FUNCTION mallory.on_row(); '
+    . 'CREATE TRIGGER hers BEFORE INSERT OR UPDATE ON ondatra.all_runs FOR EACH ROW EXECUTE FUNCTION mallory.on_row()');
+$mark = log_mark($t);
+$t->sql_as('mallory', "SELECT ondatra.create_sync('fires', 'mallory.t', 'mallorys', key => '{id}'); SELECT ondatra.update_sync('fires', key => '{v}')");
+is($t->sql_as('mallory', "SELECT status FROM ondatra.run_sync('fires'); SELECT ondatra.drop_sync('fires')"), "succeeded\n", 'a sync beside triggers');
+unlike(log_since($t, $mark), qr/CANARY \{"at" : "(?:event )?trigger/, 'no trigger fires for our own SQL');
+$t->admin('DROP EVENT TRIGGER hers; DROP TRIGGER hers ON ondatra.all_syncs; DROP TRIGGER hers ON ondatra.all_runs');
+
 # --- default privileges of the extension's owner do not reach state tables
 $t->admin('ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO mallory, PUBLIC');
 $t->sql_as('mallory', "SELECT ondatra.create_sync('granted', 'mallory.t', 'mallorys', key => '{id}')");
