@@ -25,13 +25,14 @@ static char *text_of(int column) {
   return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
 }
 
-/* The run, locked, if the caller may decide about it; an error when it does not wait for a decision. Inside "ours". */
+/* The run, locked after its sync, if the caller may decide about it; an error when it does not wait for a decision. Inside "ours". */
 static HeldRun find_held(int64 run_id, Oid role) {
   Oid types[1] = {INT8OID};
   Datum values[1] = {Int64GetDatum(run_id)};
   HeldRun held = {run_id, NULL};
   bool isnull;
 
+  (void)ond_sync_lock_of_run(run_id);
   if (ond_spi(SPI_OK_SELECT,
               "SELECT owner::pg_catalog.oid, sync_id, status, error_detail, approved_by FROM ondatra.all_runs WHERE run_id OPERATOR(pg_catalog.=) $1 FOR UPDATE", 1, types,
               values, NULL) == 0 ||

@@ -52,6 +52,13 @@ extern int64 *ond_destination_syncs(int64 destination_id, int *n);
  * one.
  */
 extern void ond_sync_insert(OndSync *s, bool paused);
+/*
+ * Locks the sync's row till the end of the transaction; waits for who has it. Whoever writes rows that belong to a sync (its runs, requests,
+ * failed rows) beside others takes it first: two that take them in another order would be a deadlock. False: it is gone.
+ */
+extern bool ond_sync_lock(int64 sync_id);
+/* The same for the sync of a run. False: the run or its sync is gone. */
+extern bool ond_sync_lock_of_run(int64 run_id);
 /* Writes what the user said and columns; counts the version. */
 extern void ond_sync_update(const OndSync *s);
 /* The row and what belongs to it; unfinished runs end as cancelled, finished ones stay as history. Not the state table. */

@@ -98,17 +98,29 @@ void ond_sync_update(const OndSync *s) {
   (void)ond_held_runs_end(s->sync_id, 0, void_words);
 }
 
-/* Statements about one sync; $1 is its number. */
-static void run_for(int64 sync_id, int expect, const char *sql) {
+/* Statements about one sync, or one run; $1 is its number. How many rows. */
+static uint64 run_for(int64 id, int expect, const char *sql) {
   Oid types[] = {INT8OID};
-  Datum values[] = {Int64GetDatum(sync_id)};
+  Datum values[] = {Int64GetDatum(id)};
   MemoryContext caller = CurrentMemoryContext;
+  uint64 n = ond_spi(expect, sql, 1, types, values, NULL);
 
-  ond_spi(expect, sql, 1, types, values, NULL);
   MemoryContextSwitchTo(caller);
+  return n;
+}
+
+bool ond_sync_lock(int64 sync_id) {
+  return run_for(sync_id, SPI_OK_SELECT, "SELECT FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1 FOR UPDATE") > 0;
+}
+
+bool ond_sync_lock_of_run(int64 run_id) {
+  return run_for(run_id, SPI_OK_SELECT,
+                 "SELECT FROM ondatra.all_syncs s WHERE s.sync_id OPERATOR(pg_catalog.=) (SELECT r.sync_id FROM ondatra.all_runs r "
+                 "WHERE r.run_id OPERATOR(pg_catalog.=) $1) FOR UPDATE OF s") > 0;
 }
 
 void ond_sync_delete(int64 sync_id) {
+  (void)ond_sync_lock(sync_id);
   (void)ond_held_runs_end(sync_id, 0, "The sync was dropped.");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");

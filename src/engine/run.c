@@ -719,6 +719,7 @@ static void close_run(Run *run, Ending *e) {
   HOLD_CANCEL_INTERRUPTS(); /* too late to stop, too early to forget */
   ond_tx_begin();
   (void)ond_run_lock_regain(); /* an error's abort gave it up; an edit in between does not matter here */
+  (void)ond_sync_lock(run->sync->sync_id);
   ond_run_write_counters(run->run_id, &run->counters);
   write_ending(run, e);
   if (is_complete(run)) {

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/edit.h"
 #include "catalog/session.h"
 #include "catalog/sync.h"
 #include "worker/queue.h"
@@ -158,10 +159,7 @@ bool ond_queue_end_run(int64 run_id, bool cancelled, const char *code, const cha
   Datum values[] = {Int64GetDatum(run_id), CStringGetTextDatum(cancelled ? "cancelled" : "interrupted"), CStringGetTextDatum(code),
                     CStringGetTextDatum(message)};
 
-  /* The sync before its run, as who pauses and then drops it does: two that wait for each other would be a deadlock. */
-  ond_spi(SPI_OK_SELECT,
-          "SELECT FROM ondatra.all_syncs s WHERE s.sync_id = (SELECT r.sync_id FROM ondatra.all_runs r WHERE r.run_id = $1) FOR UPDATE OF s", 1,
-          types, values, NULL);
+  (void)ond_sync_lock_of_run(run_id);
   /* What it had read and not resolved by its last commit is pending, so that the counts add up. */
   if (ond_spi(SPI_OK_UPDATE,
               "UPDATE ondatra.all_runs SET status = $2, finished_at = clock_timestamp(), error_code = $3, error_message = $4, "
@@ -193,7 +191,7 @@ int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const char *code
   Datum values[8];
 
   *state_changed = false;
-  if (sync == NULL)
+  if (sync == NULL || !ond_sync_lock(sync->sync_id))
     return 0;
   if (run_id == 0)
     run_id = next_run_id();

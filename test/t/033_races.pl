@@ -287,6 +287,40 @@ for my $case (['parts', 'parts_b', 'a partition that is reloaded', 'TRUNCATE mar
     is($t->sql("SELECT count(*) FROM ondatra.syncs WHERE name = 'state'"), '0', 'the sync can be dropped');
 }
 
+# --- the order of locks: a sync's row before those of its runs. A session that has the first and comes to want the second meets nobody who has them the other way round.
+{
+    delivered_mirror('queue', 'id int PRIMARY KEY, v text');
+    $t->admin("UPDATE ondatra.all_syncs SET options = options || '{\"max_deletes\": 0}' WHERE name = 'queue'");
+    my $orderly = sub {
+        my ($run_id) = @_;
+        my $other = session($t, $t->superuser, "BEGIN; SELECT FROM ondatra.all_syncs WHERE name = 'queue' FOR UPDATE;\n"
+            . "DO \$\$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype IN ('tuple', 'transactionid') AND NOT granted) LOOP PERFORM pg_sleep(0.01); END LOOP; END \$\$;\n"
+            . "UPDATE ondatra.all_runs SET trigger = trigger WHERE run_id = $run_id; COMMIT;");
+        $t->poll(sub { $t->admin("SELECT count(*) FROM pg_locks WHERE relation = 'ondatra.all_syncs'::regclass AND mode = 'RowShareLock' AND granted") ne '0' }) or die 'no lock';
+        return $other;
+    };
+    $t->sql("UPDATE mart.queue SET v = 'w'");
+    my $run_id = hang('queue');
+    my $other = $orderly->($run_id);
+    go_on();
+    $t->run_is(ended($run_id), {status => 'succeeded', rows_updated => 20}, 'a run that ends');
+    done_well($other, 'a run that ends');
+    for my $word ("approve_run", "reject_run", "drop_sync('queue')") {
+        $t->sql(q{DELETE FROM mart.queue WHERE id = (SELECT max(id) FROM mart.queue)}) if $word =~ /approve/;
+        my $held = $t->run('queue');
+        is($held->{status}, 'held', "before $word a run is held");
+        $other = $orderly->($held->{run_id});
+        $t->sql($word =~ /drop/ ? "SELECT ondatra.$word" : "SELECT ondatra.$word($held->{run_id})");
+        done_well($other, $word);
+        next if $word =~ /drop/;
+        $t->poll(sub { $t->sql("SELECT count(*) FROM ondatra.sync_runs WHERE run_id = $held->{run_id} AND finished_at IS NOT NULL") eq '1' }, "$word: the run ends");
+        $t->sql("INSERT INTO mart.queue VALUES (109, 'v')") if $word =~ /approve/;
+        $t->run('queue') if $word =~ /approve/;
+        $t->sql(q{DELETE FROM mart.queue WHERE id = (SELECT max(id) FROM mart.queue)}) if $word =~ /approve/;
+        $t->sql("SELECT ondatra.resume_sync('queue')") if $word =~ /reject/;
+    }
+}
+
 # --- owners and dumps beside a run
 {
     $t->reset_destination;
