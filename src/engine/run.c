@@ -19,7 +19,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/proc.h"
@@ -36,6 +35,7 @@
 #include "engine/cursor.h"
 #include "engine/delivery.h"
 #include "engine/diff.h"
+#include "engine/ending.h"
 #include "engine/execute.h"
 #include "engine/guard.h"
 #include "engine/held.h"
@@ -48,7 +48,6 @@
 #include "engine/window.h"
 
 #define READ_TRIES 5
-#define WORDS_BYTES_MAX 2000 /* of an error's message, detail and hint, each */
 
 typedef struct Run {
   MemoryContext context;
@@ -505,131 +504,12 @@ static bool has_changes(const Run *run) {
 
 /* --- close ------------------------------------------------------------------------------------------------ */
 
-/* How the run ended, for its row. */
-typedef struct Ending {
-  const char *status;
-  char code[6];
-  char *message;
-  char *detail;
-  bool fatal;                 /* the sync stops at once: credentials, a broken model */
-} Ending;
-
-static void ending_error(Ending *e, const char *code, char *message, char *detail) {
-  e->status = "failed";
-  strlcpy(e->code, code, sizeof(e->code));
-  e->message = message;
-  e->detail = detail;
-}
-
-/* What the destination did last, in a few words: " (HTTP 503)". */
-static const char *last_status(const Run *run) {
-  return run->delivery.last_status > 0 ? psprintf(" (HTTP %d)", run->delivery.last_status) : "";
-}
-
-static char *last_error(const Run *run) {
-  if (run->delivery.last_error[0] == '\0')
-    return NULL;
-  if (run->delivery.last_status > 0)
-    return psprintf("Last answer: HTTP %d, %s", run->delivery.last_status, run->delivery.last_error);
-  return psprintf("Last error: %s", run->delivery.last_error);
-}
-
-/* Errors that will not go away by themselves: undefined or inaccessible objects, changed types, credentials. */
-static bool is_fatal(int sqlstate) {
-  int class = ERRCODE_TO_CATEGORY(sqlstate);
-
-  return class == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION || class == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
-}
-
-/* Words of a model's code can have any length. */
-static char *cut(const char *words) {
-  int length = (int)strlen(words);
-
-  return length <= WORDS_BYTES_MAX ? pstrdup(words) : psprintf("%.*s ...", pg_mbcliplen(words, length, WORDS_BYTES_MAX), words);
-}
-
-static void ending_of_error(const Run *run, const ErrorData *error, Ending *e) {
-  char *detail = error->detail == NULL ? NULL : cut(error->detail);
-
-  if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && run->host->cancelled()) {
-    e->status = "cancelled";
-    return;
-  }
-  if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && run->deadline_us > 0 && ond_clock_us() >= run->deadline_us) {
-    ending_error(e, "57014", pstrdup("the run reached its run_timeout"), NULL);
-    return;
-  }
-  if (error->hint != NULL)
-    detail = detail == NULL ? psprintf("Hint: %s", cut(error->hint)) : psprintf("%s Hint: %s", detail, cut(error->hint));
-  ending_error(e, unpack_sql_state(error->sqlerrcode), cut(error->message), detail);
-  e->fatal = is_fatal(error->sqlerrcode);
-}
-
-static void ending_of_counters(const Run *run, Ending *e) {
-  const OndCounters *c = &run->counters;
-  int64 delivered = c->created + c->updated + c->deleted;
-  int64 failed = c->failed + c->deletes_failed;
-
-  if (failed > 0 && delivered == 0)
-    ending_error(e, "08P01", psprintf("none of the " INT64_FORMAT " changes that were sent was accepted%s", failed, last_status(run)), last_error(run));
-  else
-    e->status = failed + c->invalid + c->pending + c->deletes_pending > 0 ? "partial" : "succeeded";
-}
-
-/* There is no access token: the endpoint's words, or why it has none. */
-static void ending_of_token(const Run *run, Ending *e) {
-  const OndError *err = &run->delivery.token_error;
-  char *detail = err->detail[0] != '\0' ? pstrdup(err->detail) : NULL;
-
-  if (err->hint[0] != '\0')
-    detail = psprintf("%s%sHint: %s", detail == NULL ? "" : detail, detail == NULL ? "" : " ", err->hint);
-  ending_error(e, err->sqlstate, psprintf("%s; the rest is pending", err->message), detail);
-  e->fatal = strncmp(err->sqlstate, "28", 2) == 0;
-}
-
-static void ending_of_delivery(const Run *run, Ending *e) {
-  if (run->delivery.token_error.message[0] != '\0') {
-    ending_of_token(run, e);
-    return;
-  }
-  if (run->stuck && run->delivery.stop == OND_STOP_NONE) {
-    ending_error(e, "08006", psprintf("an asynchronous job of an earlier run could not be followed%s; nothing was compared", last_status(run)), last_error(run));
-    return;
-  }
-  switch (run->delivery.stop) {
-    case OND_STOP_NONE: ending_of_counters(run, e); return;
-    case OND_STOP_RATE:
-      ending_of_counters(run, e);
-      if (e->message == NULL)
-        e->message = pstrdup("the rate limit of the destination leaves the rest for later");
-      return;
-    case OND_STOP_CANCELLED: e->status = "cancelled"; return;
-    case OND_STOP_TIMEOUT: ending_error(e, "57014", pstrdup("the run reached its run_timeout"), NULL); return;
-    case OND_STOP_BREAKER: 
-      ending_error(e, "08006", psprintf("the destination does not answer as it should%s; the rest is pending", last_status(run)), last_error(run));
-      return;
-    case OND_STOP_AUTH:
-      ending_error(e, "28000", psprintf("the destination refuses the credentials%s", last_status(run)), last_error(run));
-      e->fatal = true;
-      return;
-    case OND_STOP_REFUSALS:
-      ending_error(e, "08P01", psprintf(INT64_FORMAT " changes were refused or not mentioned by the answers, and none was accepted; the rest is pending",
-                            run->delivery.stats.refused + run->delivery.stats.unmentioned),
-                   last_error(run));
-      return;
-    case OND_STOP_COMMIT:
-      ending_error(e, unpack_sql_state(run->delivery.commit_error->sqlerrcode), psprintf("answers could not be recorded: %s", run->delivery.commit_error->message),
-                   run->delivery.commit_error->detail);
-      return;
-  }
-}
-
 static Datum text_or_null(const char *s, char *null) {
   *null = s == NULL ? 'n' : ' ';
   return s == NULL ? (Datum)0 : CStringGetTextDatum(s);
 }
 
-static void write_ending(const Run *run, const Ending *e) {
+static void write_ending(const Run *run, const OndRunEnd *e) {
   Oid types[5] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
   Datum values[5];
   char nulls[5] = {' ', ' ', ' ', ' ', ' '};
@@ -689,7 +569,7 @@ static void plan_recovery(const Run *run) {
 }
 
 /* In a transaction of its own, and never at the cost of the run: a full notification queue is only logged. */
-static void notify(const Run *run, const Ending *e, bool state_changed) {
+static void notify(const Run *run, const OndRunEnd *e, bool state_changed) {
   MemoryContext saved = CurrentMemoryContext;
 
   PG_TRY();
@@ -710,7 +590,7 @@ static void notify(const Run *run, const Ending *e, bool state_changed) {
   PG_END_TRY();
 }
 
-static void close_run(Run *run, Ending *e) {
+static void close_run(Run *run, OndRunEnd *e) {
   bool failed = strcmp(e->status, "failed") == 0;
   bool state_changed;
 
@@ -748,7 +628,7 @@ static void work(Run *run) {
 
 int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
   Run *run = palloc0(sizeof(Run));
-  Ending ending = {0};
+  OndRunEnd ending = {0};
 
   run->context = CurrentMemoryContext;
   run->request = request;
@@ -759,7 +639,7 @@ int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
   PG_TRY();
   {
     work(run);
-    ending_of_delivery(run, &ending);
+    ond_run_end_of_delivery(&run->delivery, &run->counters, run->stuck, &ending);
   }
   PG_CATCH();
   {
@@ -772,7 +652,7 @@ int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
     AbortCurrentTransaction();
     if (run->recorder != NULL)
       run->counters = *ond_recorder_counters(run->recorder);
-    ending_of_error(run, error, &ending);
+    ond_run_end_of_error(error, run->host->cancelled(), run->deadline_us, &ending);
   }
   PG_END_TRY();
   if (run->held) {
