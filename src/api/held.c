@@ -116,7 +116,6 @@ Datum ond_sql_reject_run(PG_FUNCTION_ARGS) {
   held = find_held(run_id, call.user);
   role = GetUserNameFromId(call.user, false);
   (void)ond_held_runs_end(held.sync->sync_id, run_id, psprintf("Rejected by \"%s\".", role));
-  ond_notify_run(run_id, held.sync->sync_id, "cancelled");
   if (held.sync->state == OND_SYNC_CREATED || held.sync->state == OND_SYNC_ACTIVE)
     (void)ond_sync_event(held.sync->sync_id, OND_EVENT_PAUSE, psprintf("run " INT64_FORMAT " was rejected by \"%s\"", run_id, role));
   ond_call_end(&call);

@@ -38,7 +38,8 @@ typedef enum Kind {
   KIND_ON_UNKNOWN,
   KIND_LIMIT,
   KIND_ON_EMPTY,
-  KIND_ON_CONFIG_CHANGE
+  KIND_ON_CONFIG_CHANGE,
+  KIND_SYNC_LOG
 } Kind;
 
 typedef struct Option {
@@ -69,6 +70,7 @@ static const Option options_table[] = {
     {"max_changes", KIND_LIMIT, FIELD(max_changes), 0, 0},
     {"on_empty", KIND_ON_EMPTY, FIELD(empty_runs), 0, 0},
     {"on_config_change", KIND_ON_CONFIG_CHANGE, FIELD(on_config_change), 0, 0},
+    {"sync_log", KIND_SYNC_LOG, FIELD(sync_log), 0, 0},
 };
 
 static const Option *find_option(const char *name) {
@@ -327,6 +329,7 @@ static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndS
   case KIND_LIMIT: read_limit(o, v, (OndLimit *)field); break;
   case KIND_ON_EMPTY: *(bool *)field = read_word(o, v, "hold", "run", NULL) == 1; break;
   case KIND_ON_CONFIG_CHANGE: *(OndOnConfigChange *)field = (OndOnConfigChange)read_word(o, v, "hold", "resend", "rebase"); break;
+  case KIND_SYNC_LOG: *(OndLogLevel *)field = (OndLogLevel)read_word(o, v, "none", "failed", "all"); break;
   }
 }
 

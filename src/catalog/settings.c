@@ -26,6 +26,11 @@ char *ond_setting_secret_dir = "";
 char *ond_setting_key_file = "";
 bool ond_setting_allow_superuser_owner = true;
 int ond_setting_run_retention_min = 30 * 24 * 60;
+int ond_setting_run_retention_count = 10000;
+int ond_setting_request_retention_min = 7 * 24 * 60;
+int ond_setting_request_retention_count = 10000;
+int ond_setting_log_retention_min = 7 * 24 * 60;
+int ond_setting_log_retention_count = 1000000;
 int ond_setting_held_run_expiry_min = 7 * 24 * 60;
 int ond_setting_max_response_size_kb = 64 * 1024;
 char *ond_setting_ca_file = "";
@@ -52,6 +57,61 @@ static void define_processes(void) {
   DefineCustomIntVariable("ondatra.held_run_expiry", "Sets how long a run that a guard held waits for approve_run or reject_run.",
                           "After that it is cancelled, and the sync runs as scheduled; -1 waits for ever.", &ond_setting_held_run_expiry_min, 7 * 24 * 60, -1,
                           INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+}
+
+static double log_requests_share; /* 0: errors alone; -1: nothing at all */
+static char *log_requests = "errors";
+
+/* none, errors, all, or a share such as 1%: errors and so many of the others. */
+static bool check_log_requests(char **value, void **extra, GucSource source) {
+  double share = strcmp(*value, "none") == 0 ? -1 : strcmp(*value, "errors") == 0 ? 0 : 1;
+  char *end;
+
+  if (share == 1 && strcmp(*value, "all") != 0) {
+    share = strtod(*value, &end) / 100;
+    if (end == *value || strcmp(end, "%") != 0 || !(share >= 0 && share <= 1)) {
+      GUC_check_errdetail("Valid values are none, errors, all, and a percentage such as 1%%: errors and so many of the others.");
+      return false;
+    }
+  }
+  *extra = malloc(sizeof(double)); /* the server frees it */
+  if (*extra == NULL) {
+    return false;
+  }
+  *(double *)*extra = share;
+  return true;
+}
+
+static void assign_log_requests(const char *value, void *extra) {
+  log_requests_share = *(double *)extra;
+}
+
+bool ond_log_requests_errors(void) {
+  return log_requests_share >= 0;
+}
+
+double ond_log_requests_share(void) {
+  return log_requests_share;
+}
+
+static void define_retention(const char *age, const char *count, const char *what, const char *which, int *minutes, int *number) {
+  DefineCustomIntVariable(age, psprintf("Sets how long %s stay.", what), "-1 keeps all.", minutes, *minutes, -1, INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN,
+                          NULL, NULL, NULL);
+  DefineCustomIntVariable(count, psprintf("Sets how many %s of each sync stay.", which), "The newest ones; what is more is deleted now and then. -1 keeps all.",
+                          number, *number, -1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+static void define_records(void) {
+  define_retention("ondatra.request_retention", "ondatra.request_retention_count", "requests in ondatra.requests", "requests",
+                   &ond_setting_request_retention_min, &ond_setting_request_retention_count);
+  define_retention("ondatra.log_retention", "ondatra.log_retention_count", "lines in ondatra.sync_log", "lines of the log",
+                   &ond_setting_log_retention_min, &ond_setting_log_retention_count);
+  DefineCustomIntVariable("ondatra.run_retention_count", "Sets how many finished runs of each sync stay.",
+                          "The newest ones; what is more is deleted now and then. -1 keeps all.", &ond_setting_run_retention_count,
+                          ond_setting_run_retention_count, -1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+  DefineCustomStringVariable("ondatra.log_requests", "Sets which requests of runs are recorded in ondatra.requests.",
+                             "none, errors, all, or a percentage such as 1%: errors and so many of the others.", &log_requests, "errors", PGC_SUSET, 0,
+                             check_log_requests, assign_log_requests, NULL);
 }
 
 static void define_network(void) {
@@ -83,6 +143,7 @@ static void define_rights(void) {
 
 void ond_settings_define(void) {
   define_processes();
+  define_records();
   define_network();
   define_rights();
   MarkGUCPrefixReserved("ondatra");

@@ -15,10 +15,19 @@ extern char *ond_setting_secret_env;
 extern char *ond_setting_secret_dir;
 extern char *ond_setting_key_file; /* empty: ondatra.key in the data directory */
 extern bool ond_setting_allow_superuser_owner;
-extern int ond_setting_run_retention_min;
+extern int ond_setting_run_retention_min;       /* of each kind of record: how old it gets, and how many a sync has; -1: no end */
+extern int ond_setting_run_retention_count;
+extern int ond_setting_request_retention_min;
+extern int ond_setting_request_retention_count;
+extern int ond_setting_log_retention_min;
+extern int ond_setting_log_retention_count;
 extern int ond_setting_held_run_expiry_min; /* -1: for ever */
 extern int ond_setting_max_response_size_kb;
 extern char *ond_setting_ca_file; /* empty: the system's store */
+
+/* ondatra.log_requests: whether requests that went wrong are recorded, and which share (0 to 1) of the others. */
+extern bool ond_log_requests_errors(void);
+extern double ond_log_requests_share(void);
 
 /* Defines all of them, whether the library is preloaded or not. Called once, by _PG_init. */
 extern void ond_settings_define(void);

@@ -16,6 +16,9 @@ typedef enum OndSyncState { OND_SYNC_CREATED, OND_SYNC_ACTIVE, OND_SYNC_PAUSED, 
 /* What a run does about rows that would go again because the model or the mapping was edited. */
 typedef enum OndOnConfigChange { OND_CONFIG_HOLD, OND_CONFIG_RESEND, OND_CONFIG_REBASE } OndOnConfigChange;
 
+/* What of its rows' outcomes a sync writes down in ondatra.sync_log. */
+typedef enum OndLogLevel { OND_LOG_NONE, OND_LOG_FAILED, OND_LOG_ALL } OndLogLevel;
+
 /* `options` of a sync, checked; -1 or NULL: not given. Durations in microseconds. */
 typedef struct OndSyncOptions {
   int batch_size;             /* rows a request; below the connector's own limit */
@@ -37,6 +40,7 @@ typedef struct OndSyncOptions {
   OndLimit max_changes;       /* creates and updates of a run, of the rows scanned; default none */
   bool empty_runs;            /* on_empty = run: an empty model is no accident */
   OndOnConfigChange on_config_change;
+  OndLogLevel sync_log;       /* default: none */
 } OndSyncOptions;
 
 typedef struct OndSync {

@@ -14,6 +14,7 @@
 #include "catalog/rows.h"
 #include "catalog/session.h"
 #include "catalog/sync.h"
+#include "catalog/totals.h"
 
 static Datum key_datum(const OndSync *s) {
   Datum *elements = palloc(sizeof(Datum) * Max(s->n_keys, 1));
@@ -130,6 +131,9 @@ void ond_sync_delete(int64 sync_id) {
           "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_message = 'the sync was "
           "dropped' "
           "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_sync_log WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.sync_totals WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }
 
@@ -137,12 +141,20 @@ int ond_held_runs_end(int64 sync_id, int64 run_id, const char *why) {
   Oid types[] = {INT8OID, INT8OID, TEXTOID};
   Datum values[] = {Int64GetDatum(sync_id), Int64GetDatum(run_id), CStringGetTextDatum(why)};
   MemoryContext caller = CurrentMemoryContext;
-  int n = (int)ond_spi(SPI_OK_UPDATE,
+  int n = (int)ond_spi(SPI_OK_UPDATE_RETURNING,
                        "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_detail = $3 "
                        "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND ($2 OPERATOR(pg_catalog.=) 0 OR run_id OPERATOR(pg_catalog.=) $2) "
-                       "AND finished_at IS NULL AND status OPERATOR(pg_catalog.=) 'held'",
+                       "AND finished_at IS NULL AND status OPERATOR(pg_catalog.=) 'held' RETURNING run_id",
                        3, types, values, NULL);
+  int64 *ids = MemoryContextAlloc(caller, sizeof(int64) * Max(n, 1));
 
+  for (int i = 0; i < n; i++) {
+    bool isnull;
+
+    ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+    ond_notify_run(ids[i], sync_id, "cancelled");
+  }
+  ond_totals_add(ids, n);
   if (n > 0) {
     ond_spi(SPI_OK_DELETE,
             "DELETE FROM ondatra.held_changes c USING ondatra.all_runs r WHERE r.sync_id OPERATOR(pg_catalog.=) $1 AND c.run_id OPERATOR(pg_catalog.=) r.run_id "

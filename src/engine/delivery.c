@@ -29,6 +29,7 @@
 #include "core/text.h"
 #include "catalog/session.h"
 #include "engine/delivery.h"
+#include "engine/request_log.h"
 #include "engine/state_table.h"
 #include "engine/tokens.h"
 #include "engine/way.h"
@@ -53,6 +54,7 @@ typedef struct Context {
   OndJob *jobs;               /* under way, and those whose rows are not recorded yet */
   int32 job_no;
   OndCounters before;         /* the run's counters when this began */
+  OndRequestLog *requests;    /* NULL: none are recorded */
 } Context;
 
 /* A request on the wire. */
@@ -503,6 +505,19 @@ static void follow_job(Context *c, OndRequest *request, OndJob *job, const OndHt
     (void)ond_recorder_job(c->input->recorder, job, request->n, request->tasks);
 }
 
+/* For the record: what was wrong with a request that has been answered; NULL: nothing was. */
+static const char *what_was_wrong(const Context *c, const OndRequest *request, const OndReply *reply) {
+  if (reply->answer != OND_ANSWER_READ)
+    return reply->answer == OND_ANSWER_AGAIN || reply->answer == OND_ANSWER_CONTINUE ? NULL : c->result->last_error;
+  for (int i = 0; i < request->n && request->route != OND_ROUTE_LOOKUP; i++) {
+    const OndChangeRow *row = request->tasks[i]->row;
+
+    if (row->task.outcome != OND_OUT_ACCEPTED && row->message != NULL)
+      return row->message;
+  }
+  return NULL;
+}
+
 static OndRequest *io_take(void *arg, OndReply *reply) {
   Context *c = arg;
   OndHttpResponse *response = ond_http_take(c->http);
@@ -542,6 +557,7 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
     read_rows(c, request, operation, response);
   else if (reply->answer != OND_ANSWER_AGAIN)
     note_failure(c, request, operation, response, NULL);
+  ond_request_log_add(c->requests, &wire->http, response, info->name, request->n, what_was_wrong(c, request, reply));
   ond_http_response_free(response);
   wire_free(wire);
   return request;
@@ -566,6 +582,7 @@ static bool io_commit(void *arg, OndTask **resolved, int n_resolved, OndTask **w
   ok = ond_recorder_commit(c->input->recorder, resolved, n_resolved, window, n_window, window_no, &c->result->commit_error);
   progress->sent = counters->created + counters->updated + counters->deleted;
   progress->failed = counters->failed + counters->deletes_failed;
+  ond_request_log_flush(c->requests);
   return ok;
 }
 
@@ -584,6 +601,8 @@ static void io_poll(void *arg, int64_t wait_us) {
     if (ond_keeper_is_busy(c->keeper))
       wait_us = Min(wait_us, TOKEN_POLL_US);
   }
+  if (ond_request_log_is_full(c->requests))
+    ond_request_log_flush(c->requests);
   ond_http_poll(c->http, (int)((wait_us + 999) / 1000));
   CHECK_FOR_INTERRUPTS();
 }
@@ -737,8 +756,10 @@ void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) 
     ond_store_rewind(input->store, false);
   open_transport(c, policy.concurrency);
   c->keeper = ond_keeper_create(input->destination, input->spec->connector, input->auth, &input->addresses);
+  c->requests = ond_request_log_create(input->spec->sync->sync_id, input->run_id, input->auth);
   HOLD_CANCEL_INTERRUPTS();
   result->stop = ond_deliver(&io, &policy, &result->stats);
+  ond_request_log_flush(c->requests);
   ond_keeper_destroy(c->keeper, result->stop != OND_STOP_CANCELLED && result->stop != OND_STOP_TIMEOUT);
   c->keeper = NULL;
   QueryCancelPending = false;

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/session.h"
+#include "catalog/settings.h"
 #include "core/text.h"
 #include "engine/job_rows.h"
 #include "engine/record.h"
@@ -41,6 +42,7 @@ struct OndRecorder {
   int *window_left;           /* by window number: changes that are not durable yet */
   int n_windows;
   int windows_max;
+  int64 log_left;             /* lines of ondatra.sync_log that this run may still write */
 };
 
 /* --- failed rows ------------------------------------------------------------------------------------------ */
@@ -90,7 +92,19 @@ static Datum failure_array(int n, const OndFailure *failures, int column, Oid el
   return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, element, len, byval, align));
 }
 
-void ond_failed_rows_upsert(int64 sync_id, int64 run_id, int n, const OndFailure *failures) {
+/* What is there already in the same words is not written again: runs with the same invalid rows write nothing. */
+#define UPSERT_FAILED \
+  "INSERT INTO ondatra.all_failed_rows AS f (sync_id, run_id, key, operation, error_class, http_status, error_message, payload, attempts," \
+  " next_attempt_at, first_failed_at, last_failed_at)" \
+  " SELECT $1, $2, u.k::pg_catalog.jsonb, u.o, u.c, u.s, u.m, u.p, u.a, u.n, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()" \
+  " FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) u(k, o, c, s, m, p, a, n)" \
+  " ON CONFLICT (sync_id, key) DO UPDATE SET run_id = excluded.run_id, operation = excluded.operation, error_class = excluded.error_class," \
+  " http_status = excluded.http_status, error_message = excluded.error_message, payload = excluded.payload, attempts = excluded.attempts," \
+  " next_attempt_at = excluded.next_attempt_at, last_failed_at = excluded.last_failed_at" \
+  " WHERE excluded.attempts OPERATOR(pg_catalog.>) 0 OR f.error_message OPERATOR(pg_catalog.<>) excluded.error_message" \
+  " OR f.error_class OPERATOR(pg_catalog.<>) excluded.error_class"
+
+void ond_failed_rows_upsert(int64 sync_id, int64 run_id, int n, const OndFailure *failures, bool log) {
   static const Oid arrays[F_COLUMNS] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID};
   Oid types[F_COLUMNS + 2];
   Datum values[F_COLUMNS + 2];
@@ -109,17 +123,10 @@ void ond_failed_rows_upsert(int64 sync_id, int64 run_id, int n, const OndFailure
     else
       values[c + 2] = failure_array(n, failures, c, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE);
   }
-  /* what is there already in the same words is not written again: runs with the same invalid rows write nothing */
   ond_spi(SPI_OK_INSERT,
-          "INSERT INTO ondatra.all_failed_rows AS f (sync_id, run_id, key, operation, error_class, http_status, error_message, payload, attempts,"
-          " next_attempt_at, first_failed_at, last_failed_at)"
-          " SELECT $1, $2, u.k::pg_catalog.jsonb, u.o, u.c, u.s, u.m, u.p, u.a, u.n, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()"
-          " FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) u(k, o, c, s, m, p, a, n)"
-          " ON CONFLICT (sync_id, key) DO UPDATE SET run_id = excluded.run_id, operation = excluded.operation, error_class = excluded.error_class,"
-          " http_status = excluded.http_status, error_message = excluded.error_message, payload = excluded.payload, attempts = excluded.attempts,"
-          " next_attempt_at = excluded.next_attempt_at, last_failed_at = excluded.last_failed_at"
-          " WHERE excluded.attempts OPERATOR(pg_catalog.>) 0 OR f.error_message OPERATOR(pg_catalog.<>) excluded.error_message"
-          " OR f.error_class OPERATOR(pg_catalog.<>) excluded.error_class",
+          log ? "WITH f AS (" UPSERT_FAILED " RETURNING f.key, f.operation, f.error_class, f.http_status, f.error_message)"
+                " INSERT INTO ondatra.all_sync_log (sync_id, run_id, key, operation, outcome, http_status, message) SELECT $1, $2, f.* FROM f"
+              : UPSERT_FAILED,
           F_COLUMNS + 2, types, values, NULL);
 }
 
@@ -148,7 +155,8 @@ static int compare_invalid(const void *a, const void *b) {
   return strcmp(((const OndInvalidRow *)a)->key_json, ((const OndInvalidRow *)b)->key_json);
 }
 
-void ond_failed_rows_invalid(int64 sync_id, int64 run_id, const OndDiff *diff, OndPass pass) {
+void ond_failed_rows_invalid(const OndSync *sync, int64 run_id, const OndDiff *diff, OndPass pass) {
+  int64 sync_id = sync->sync_id;
   OndFailure *failures = palloc0(sizeof(OndFailure) * Max(diff->n_invalid, 1));
   OndBytes *keys = palloc(sizeof(OndBytes) * Max(diff->n_invalid, 1));
   int n = 0;
@@ -168,7 +176,7 @@ void ond_failed_rows_invalid(int64 sync_id, int64 run_id, const OndDiff *diff, O
     failures[n].next_attempt_at = OND_NEVER;
     n++;
   }
-  ond_failed_rows_upsert(sync_id, run_id, n, failures);
+  ond_failed_rows_upsert(sync_id, run_id, n, failures, sync->options.sync_log != OND_LOG_NONE);
   if (pass != OND_PASS_KEYS && !diff->invalid_cut) {
     Oid types[3] = {INT8OID, TEXTARRAYOID, BOOLOID};
     Datum values[3] = {Int64GetDatum(sync_id), key_array(n, keys), BoolGetDatum(pass == OND_PASS_FULL)};
@@ -247,6 +255,7 @@ OndRecorder *ond_recorder_create(const OndSync *sync, int64 run_id, int n_keys, 
   r->hold_update = hold_update;
   r->hold_delete = hold_delete;
   r->in_doubt_wait_us = in_doubt_wait_us;
+  r->log_left = ond_setting_log_retention_count < 0 ? PG_INT64_MAX : ond_setting_log_retention_count;
   return r;
 }
 
@@ -284,12 +293,54 @@ static void set_failure(OndFailure *f, const OndChangeRow *row, const OndResolut
   f->next_attempt_at = resolution->next_attempt_at;
 }
 
+/* Whether n more lines of this level go into ondatra.sync_log: what retention would delete again is not written. */
+static bool log_more(OndRecorder *r, OndLogLevel level, int n) {
+  if (r->sync->options.sync_log < level || n == 0 || r->log_left < n)
+    return false;
+  r->log_left -= n;
+  return true;
+}
+
+static const char *accepted_word(const OndChangeRow *row) {
+  if (row->task.op == OND_OP_DELETE)
+    return "deleted";
+  return row->created == 1 || (row->created < 0 && row->task.op == OND_OP_CREATE) ? "created" : "updated";
+}
+
+/* Inside "ours": a line for each accepted row. */
+static void log_accepted(const OndRecorder *r, int n, const OndChangeRow *const *rows) {
+  enum { KEYS, OPERATIONS, OUTCOMES, IDS, ARRAYS };
+  Datum *texts[ARRAYS], values[2 + ARRAYS] = {Int64GetDatum(r->sync->sync_id), Int64GetDatum(r->run_id)};
+  bool *nulls = palloc0(sizeof(bool) * n);
+  Oid types[2 + ARRAYS] = {INT8OID, INT8OID};
+  int dims[1] = {n}, lbs[1] = {1};
+
+  for (int a = 0; a < ARRAYS; a++)
+    texts[a] = palloc(sizeof(Datum) * n);
+  for (int i = 0; i < n; i++) {
+    texts[KEYS][i] = key_datum(rows[i]->key_json);
+    texts[OPERATIONS][i] = CStringGetTextDatum(ond_op_name(rows[i]->task.op));
+    texts[OUTCOMES][i] = CStringGetTextDatum(accepted_word(rows[i]));
+    nulls[i] = rows[i]->remote_id == NULL;
+    texts[IDS][i] = nulls[i] ? (Datum)0 : text_datum(rows[i]->remote_id, strlen(rows[i]->remote_id));
+  }
+  for (int a = 0; a < ARRAYS; a++) {
+    types[2 + a] = TEXTARRAYOID;
+    values[2 + a] = PointerGetDatum(construct_md_array(texts[a], a == IDS ? nulls : NULL, 1, dims, lbs, TEXTOID, -1, false, TYPALIGN_INT));
+  }
+  ond_spi(SPI_OK_INSERT,
+          "INSERT INTO ondatra.all_sync_log (sync_id, run_id, key, operation, outcome, remote_id)"
+          " SELECT $1, $2, u.k::pg_catalog.jsonb, u.o, u.w, u.i FROM unnest($3, $4, $5, $6) u(k, o, w, i)",
+          2 + ARRAYS, types, values, NULL);
+}
+
 /* Inside "ours": state rows, failed rows and counts of some outcomes. */
 static void record(OndRecorder *r, OndTask **resolved, int n) {
   OndStateWrite *writes = palloc0(sizeof(OndStateWrite) * Max(n, 1));
   OndFailure *failures = palloc0(sizeof(OndFailure) * Max(n, 1));
   OndBytes *closed = palloc(sizeof(OndBytes) * Max(n, 1));
-  int n_writes = 0, n_failures = 0, n_closed = 0;
+  const OndChangeRow **good = palloc(sizeof(OndChangeRow *) * Max(n, 1));
+  int n_writes = 0, n_failures = 0, n_closed = 0, n_accepted = 0;
 
   for (int i = 0; i < n; i++) {
     const OndChangeRow *row = resolved[i]->row;
@@ -300,6 +351,8 @@ static void record(OndRecorder *r, OndTask **resolved, int n) {
       continue;
     if (!row->resumed)
       count(&r->counters, row, resolution.failed);
+    if (accepted)
+      good[n_accepted++] = row;
     if (accepted || !same_state(row, &resolution.after)) {
       OndStateWrite *w = &writes[n_writes++];
 
@@ -316,7 +369,9 @@ static void record(OndRecorder *r, OndTask **resolved, int n) {
       closed[n_closed++] = row->key_json;
   }
   ond_state_write(r->sync->sync_id, r->n_keys, r->key_types, n_writes, writes);
-  ond_failed_rows_upsert(r->sync->sync_id, r->run_id, n_failures, failures);
+  ond_failed_rows_upsert(r->sync->sync_id, r->run_id, n_failures, failures, log_more(r, OND_LOG_FAILED, n_failures));
+  if (log_more(r, OND_LOG_ALL, n_accepted))
+    log_accepted(r, n_accepted, good);
   ond_failed_rows_delete(r->sync->sync_id, n_closed, closed);
 }
 

@@ -22,14 +22,14 @@ typedef struct OndFailure {
   int64 next_attempt_at;
 } OndFailure;
 
-/* Inside "ours". Keys are distinct. */
-extern void ond_failed_rows_upsert(int64 sync_id, int64 run_id, int n, const OndFailure *failures);
+/* Inside "ours". Keys are distinct. log: what is new or sent again gets a line in ondatra.sync_log, too. */
+extern void ond_failed_rows_upsert(int64 sync_id, int64 run_id, int n, const OndFailure *failures, bool log);
 extern void ond_failed_rows_delete(int64 sync_id, int n, const OndBytes *key_jsons);
 /*
  * The diff's invalid rows: records them, and closes those of earlier runs that are not invalid any more. A cursor pass reads invalid keys again (statement.c), but for
  * keys with NULL; a pass over given keys closes none.
  */
-extern void ond_failed_rows_invalid(int64 sync_id, int64 run_id, const OndDiff *diff, OndPass pass);
+extern void ond_failed_rows_invalid(const OndSync *sync, int64 run_id, const OndDiff *diff, OndPass pass);
 
 /* The counters of sync_runs. */
 typedef struct OndCounters {

@@ -32,6 +32,7 @@
 #include "catalog/edit.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
+#include "catalog/totals.h"
 #include "engine/cursor.h"
 #include "engine/delivery.h"
 #include "engine/diff.h"
@@ -457,7 +458,7 @@ static void note_diff(Run *run) {
   ond_tx_begin();
   ond_run_write_counters(run->run_id, &run->counters);
   ond_record_settle(run->sync, run->sync->n_keys, run->key_types, run->store);
-  ond_failed_rows_invalid(run->sync->sync_id, run->run_id, run->diff, run->pass);
+  ond_failed_rows_invalid(run->sync, run->run_id, run->diff, run->pass);
   ond_tx_commit_soon(); /* the first window's commit, or the run's last one, is to come */
   run->noted = true;
 }
@@ -608,6 +609,7 @@ static void close_run(Run *run, OndRunEnd *e) {
   }
   plan_recovery(run);
   state_changed = ond_sync_run_finished(run->sync, run->run_id, failed, e->fatal, e->message);
+  ond_totals_add(&run->run_id, 1);
   ond_tx_commit();
   notify(run, e, state_changed);
   QueryCancelPending = false;

@@ -170,7 +170,7 @@ static int64 fold(int64 sync_id, int64 run_id, int n_keys, const char *const *ty
   }
   ond_state_write(sync_id, n_keys, types, n_writes, writes);
   if (hold)
-    ond_failed_rows_upsert(sync_id, run_id, n_writes, failures);
+    ond_failed_rows_upsert(sync_id, run_id, n_writes, failures, false);
   return n_writes;
 }
 

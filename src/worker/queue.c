@@ -18,6 +18,7 @@
 #include "catalog/edit.h"
 #include "catalog/session.h"
 #include "catalog/sync.h"
+#include "catalog/totals.h"
 #include "worker/queue.h"
 
 #define DELAY_MAX_S 300
@@ -167,6 +168,7 @@ bool ond_queue_end_run(int64 run_id, bool cancelled, const char *code, const cha
               "- rows_held_back - rows_skipped) WHERE run_id = $1 AND finished_at IS NULL",
               4, types, values, NULL) == 0)
     return false;
+  ond_totals_add(&run_id, 1);
   ond_spi(SPI_OK_UPDATE,
           "UPDATE ondatra.all_syncs s SET last_run_id = r.run_id FROM ondatra.all_runs r WHERE r.run_id = $1 AND s.sync_id = r.sync_id", 1,
           types, values, NULL);
@@ -210,6 +212,7 @@ int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const char *code
               "nullif($8, '') FROM ondatra.all_syncs s WHERE s.sync_id = $2 ON CONFLICT (run_id) DO NOTHING",
               8, types, values, NULL) == 0)
     return 0;
+  ond_totals_add(&run_id, 1);
   *state_changed = ond_sync_run_finished(sync, run_id, true, fatal, message);
   return run_id;
 }
@@ -229,6 +232,8 @@ int64 *ond_queue_expire_held(TimestampTz before, MemoryContext context, int *n) 
     ids[2 * i] = number_column(i, 1);
     ids[2 * i + 1] = number_column(i, 2);
   }
+  for (int i = 0; i < *n; i++)
+    ond_totals_add(&ids[2 * i], 1);
   if (*n > 0)
     ond_spi(SPI_OK_DELETE,
             "DELETE FROM ondatra.held_changes c WHERE NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.run_id = c.run_id AND r.finished_at IS NULL)", 0, NULL,
@@ -239,15 +244,4 @@ int64 *ond_queue_expire_held(TimestampTz before, MemoryContext context, int *n) 
 TimestampTz ond_queue_held_since(void) {
   ond_spi(SPI_OK_SELECT, "SELECT min(held_at) FROM ondatra.all_runs WHERE finished_at IS NULL AND status = 'held' AND approved_by IS NULL", 0, NULL, NULL, NULL);
   return time_column(0, 1, DT_NOEND);
-}
-
-uint64 ond_queue_delete_runs(TimestampTz before, int rows) {
-  Oid types[] = {TIMESTAMPTZOID, INT4OID};
-  Datum values[] = {TimestampTzGetDatum(before), Int32GetDatum(rows)};
-
-  return ond_spi(SPI_OK_DELETE,
-                 "DELETE FROM ondatra.all_runs WHERE run_id = ANY (ARRAY(SELECT r.run_id FROM ondatra.all_runs r WHERE r.finished_at < $1 "
-                 "AND NOT EXISTS (SELECT FROM ondatra.all_syncs s WHERE s.sync_id = r.sync_id AND s.last_run_id = r.run_id) "
-                 "ORDER BY r.finished_at LIMIT $2))",
-                 2, types, values, NULL);
 }

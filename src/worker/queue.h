@@ -53,11 +53,9 @@ extern bool ond_queue_end_run(int64 run_id, bool cancelled, const char *code, co
 extern int64 ond_queue_record_failure(int64 run_id, const OndDue *due, const char *code, const char *message, const char *detail,
                                       bool fatal, bool *state_changed);
 
-/* Retention: deletes up to `rows` runs that finished before `before`, but the last one of each sync. How many. */
 /* Held runs since before this time end as cancelled; the ids of some, in the context. */
 extern int64 *ond_queue_expire_held(TimestampTz before, MemoryContext context, int *n);
 /* When the oldest held run began to wait; DT_NOEND: none does. */
 extern TimestampTz ond_queue_held_since(void);
-extern uint64 ond_queue_delete_runs(TimestampTz before, int rows);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * scheduler.c - the short-lived process that looks after one database.
  *
- * A visit, in this order: record runs that died; drop requests that nobody will answer; start what is due; delete old runs; publish what is
+ * A visit, in this order: record runs that died; drop requests that nobody will answer; start what is due; delete what is old; publish what is
  * due next.
  * It stays a moment (runs often follow one another) and goes: idle databases hold no connection.
  *
@@ -33,12 +33,11 @@
 #include "catalog/settings.h"
 #include "catalog/sync.h"
 #include "worker/queue.h"
+#include "worker/retention.h"
 #include "worker/state.h"
 
 #define LINGER_MS     500
 #define ATTACH_MAX_MS 10000
-#define DELETE_ROWS   1000
-#define DELETE_ROUNDS 10
 #define LOCK_WAIT     "1s"
 
 static MemoryContext visit_context;
@@ -328,18 +327,12 @@ static void start_due(TimestampTz now, OndAgenda *agenda) {
 
 /* --- the visit ----------------------------------------------------------------------------------------------------------- */
 
-static void delete_old_runs(void) {
-  TimestampTz before = GetCurrentTimestamp() - (int64)ond_setting_run_retention_min * 60 * USECS_PER_SEC;
-  uint64 deleted = DELETE_ROWS;
+/* Deletes what need not be kept any longer; a database without room for that still runs its syncs. */
+static void tidy(void *arg) {
+  OndAgenda *agenda = arg;
 
-  if (ond_setting_run_retention_min < 0)
-    return;
-  for (int i = 0; i < DELETE_ROUNDS && deleted == DELETE_ROWS; i++) {
-    CHECK_FOR_INTERRUPTS();
-    ond_tx_begin();
-    deleted = ond_queue_delete_runs(before, DELETE_ROWS);
-    ond_tx_commit();
-  }
+  if (!ond_retention_tidy())
+    agenda->due = Min(agenda->due, GetCurrentTimestamp() + USECS_PER_SEC);
 }
 
 /* Held runs that nobody decided about; the others are looked at again when their time is over. */
@@ -370,7 +363,8 @@ static void visit(OndAgenda *agenda) {
   if (!safely(expire_held, agenda, "(held runs)"))
     agenda->blocked = true;
   start_due(now, agenda);
-  delete_old_runs();
+  if (!safely(tidy, agenda, "(retention)"))
+    agenda->blocked = true;
   ond_tx_begin();
   next = ond_queue_next_due(now);
   ond_tx_commit();
