@@ -305,6 +305,30 @@ static void apply_identity(const OndSync *old, const OndSync *new, const OndMode
   }
 }
 
+static bool keeps(const OndSync *s, const char *column) {
+  for (int i = 0; i < s->options.n_keep; i++) {
+    if (strcmp(s->options.keep[i], column) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* What is not kept any more would grow old: it goes. Inside "ours". */
+static void apply_keep(const OndSync *old, const OndSync *new) {
+  char **gone = palloc(sizeof(char *) * Max(old->options.n_keep, 1));
+  int n = 0;
+
+  for (int i = 0; i < old->options.n_keep; i++) {
+    if (!keeps(new, old->options.keep[i])) {
+      gone[n++] = old->options.keep[i];
+    }
+  }
+  if (n > 0) {
+    ond_state_unkeep(new->sync_id, n, gone);
+  }
+}
+
 /* Rows behind the cursor may be other ones now. */
 static bool moves_cursor(const OndSync *old, const OndSync *new) {
   return !same_text(old->model, new->model) || !same_text(old->model_search_path, new->model_search_path) || !same_text(old->columns, new->columns) ||
@@ -359,6 +383,7 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   warn_mirror_without_deletes(&s);
   ond_call_begin(&call);
   apply_identity(old, &s, model, delivered);
+  apply_keep(old, &s);
   ond_sync_update(&s);
   if (moves_cursor(old, &s)) {
     ond_sync_rewind(s.sync_id);

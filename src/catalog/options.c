@@ -39,6 +39,7 @@ typedef enum Kind {
   KIND_LIMIT,
   KIND_ON_EMPTY,
   KIND_ON_CONFIG_CHANGE,
+  KIND_KEEP,
   KIND_SYNC_LOG
 } Kind;
 
@@ -56,6 +57,7 @@ static const Option options_table[] = {
     {"concurrency", KIND_INT, FIELD(concurrency), 1, 1000},
     {"rate_limit", KIND_RATE, FIELD(rate_limit), 0, 0},
     {"variables", KIND_VARIABLES, FIELD(variables), 0, 0},
+    {"keep", KIND_KEEP, 0, 0, 0},
     {"on_leave", KIND_ON_LEAVE, FIELD(on_leave), 0, 0},
     {"on_unknown", KIND_ON_UNKNOWN, 0, 0, 0},
     {"in_doubt_wait", KIND_WAIT, FIELD(in_doubt_wait_us), 0, 0},
@@ -306,6 +308,33 @@ static int read_word(const Option *o, const JsonbValue *v, const char *first, co
   refuse_value(o, v, third == NULL ? psprintf("Use %s or %s.", first, second) : psprintf("Use %s, %s or %s.", first, second, third));
 }
 
+/* Names of columns; whether the model has them is the engine's to say. */
+static void read_keep(const Option *o, const JsonbValue *v, OndSyncOptions *out) {
+  static const char *const hint = "Use a list of different columns of the model, such as [\"list_id\"].";
+  JsonbIterator *it;
+  JsonbValue item;
+  JsonbIteratorToken token;
+
+  if (v->type != jbvBinary || !JsonContainerIsArray(v->val.binary.data)) {
+    refuse_value(o, v, hint);
+  }
+  out->keep = palloc(sizeof(char *) * Max(JsonContainerSize(v->val.binary.data), 1));
+  it = JsonbIteratorInit(v->val.binary.data);
+  while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE) {
+    if (token == WJB_ELEM && (item.type != jbvString || item.val.string.len == 0)) {
+      refuse_value(o, v, hint);
+    }
+    for (int i = 0; token == WJB_ELEM && i < out->n_keep; i++) {
+      if (is_word(&item, out->keep[i])) {
+        refuse_value(o, v, hint);
+      }
+    }
+    if (token == WJB_ELEM) {
+      out->keep[out->n_keep++] = value_text(&item);
+    }
+  }
+}
+
 static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndSyncOptions *out) {
   char *field = (char *)out + o->offset;
 
@@ -327,6 +356,7 @@ static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndS
     out->on_unknown_hold = is_word(v, "hold");
     break;
   case KIND_LIMIT: read_limit(o, v, (OndLimit *)field); break;
+  case KIND_KEEP: read_keep(o, v, out); break;
   case KIND_ON_EMPTY: *(bool *)field = read_word(o, v, "hold", "run", NULL) == 1; break;
   case KIND_ON_CONFIG_CHANGE: *(OndOnConfigChange *)field = (OndOnConfigChange)read_word(o, v, "hold", "resend", "rebase"); break;
   case KIND_SYNC_LOG: *(OndLogLevel *)field = (OndLogLevel)read_word(o, v, "none", "failed", "all"); break;

@@ -41,6 +41,8 @@ typedef struct OndSyncOptions {
   bool empty_runs;            /* on_empty = run: an empty model is no accident */
   OndOnConfigChange on_config_change;
   OndLogLevel sync_log;       /* default: none */
+  int n_keep;                 /* columns of the model whose values are kept for deletes */
+  char **keep;
 } OndSyncOptions;
 
 typedef struct OndSync {

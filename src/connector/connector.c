@@ -317,6 +317,10 @@ const char *ond_connector_column(const OndConnector *c, int index) {
   return index >= 0 && index < c->n_columns ? c->columns[index] : NULL;
 }
 
+int ond_connector_column_uses(const OndConnector *c, int index) {
+  return index < c->n_columns ? c->column_uses[index] : 0;
+}
+
 const OndOperationInfo *ond_operation_info(const OndOperation *o) {
   return &o->info;
 }

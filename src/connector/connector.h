@@ -87,7 +87,7 @@ typedef struct OndRow {
   OndBytes fields;            /* the mapped fields: a JSON object; absent for deletes */
   int n_keys;
   const OndBytes *keys;       /* JSON values of the key columns, in the sync's key order */
-  const OndBytes *columns;    /* JSON values parallel to ond_connector_column(); absent: not available */
+  const OndBytes *columns;    /* JSON values parallel to ond_connector_column(); absent: not available; there but empty: in doubt */
   OndBytes remote_id;         /* text; absent: none */
   OndBytes remote;            /* JSON object; absent: none */
   const char *idempotency_key;/* of this row, hex */
@@ -108,7 +108,7 @@ typedef struct OndConnectorSource {
  * Parses and checks the documents, and compiles one object. On error NULL and err with a pointer into options (or the document, which was
  * checked before it was stored) and, for unknown members, the valid ones in the hint.
  * An unknown member anywhere is an error, as are wrong types, bad pointers, unknown filters, a variable without a value, and a delete template
- * that names anything but key, remote, var, object, operation, run_id and idempotency_key. An unknown object is an error 42704.
+ * that names list words. An unknown object is an error 42704.
  */
 extern OndConnector *ond_connector_parse(const OndConnectorSource *source, OndError *err);
 /*
@@ -137,6 +137,9 @@ extern const OndConnectorLimits *ond_connector_limits(const OndConnector *c);
 
 /* The names of model columns that templates refer to, other than key columns by {{key}}: index -> name; NULL past the end. */
 extern const char *ond_connector_column(const OndConnector *c, int index);
+/* What names it, bits: a delete, which finds what was kept of it when the row was delivered; anything else, which finds it in the model. */
+typedef enum OndColumnUse { OND_COLUMN_OF_ROW = 1, OND_COLUMN_OF_DELETE = 2 } OndColumnUse;
+extern int ond_connector_column_uses(const OndConnector *c, int index);
 /*
  * Checks the parts that need the sync: {{key}} with a composite key, {{key.x}} naming no key column, a composite key where the API has one field,
  * and that the object can do what the mode needs (mirror: a delete; insert, append: create or upsert; update: update or upsert; ...). Resolves key

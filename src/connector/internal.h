@@ -295,6 +295,7 @@ struct OndConnector {
   int n_columns;
   int columns_max;
   const char **columns;
+  int *column_uses;           /* parallel: OndColumnUse */
   const char *object;         /* NULL: it has no name */
   const char *object_pointer; /* where it is described */
   const char *key_field;      /* NULL: not said */

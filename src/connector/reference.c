@@ -52,22 +52,27 @@ static bool resolve_variable(const OndScope *s, const OndNode *at, OndTemplatePa
 }
 
 /* The number of a column in what ond_connector_column() lists; appended when it is new. */
-static int column_index(OndConnector *c, OndBytes name) {
+static int column_index(OndConnector *c, OndBytes name, OndColumnUse use) {
   for (int i = 0; i < c->n_columns; i++) {
     if (strlen(c->columns[i]) == name.n && memcmp(c->columns[i], name.p, name.n) == 0) {
+      c->column_uses[i] |= (int)use;
       return i;
     }
   }
   if (c->n_columns == c->columns_max) {
     const char **old = c->columns;
+    int *old_uses = c->column_uses;
 
     c->columns_max = c->columns_max ? 2 * c->columns_max : 16;
     c->columns = ond_arena_alloc(c->arena, (size_t)c->columns_max * sizeof(*c->columns));
+    c->column_uses = ond_arena_alloc(c->arena, (size_t)c->columns_max * sizeof(*c->column_uses));
     if (old) {
       memcpy(c->columns, old, (size_t)c->n_columns * sizeof(*c->columns));
+      memcpy(c->column_uses, old_uses, (size_t)c->n_columns * sizeof(*c->column_uses));
     }
   }
   c->columns[c->n_columns] = ond_arena_strndup(c->arena, name.p, name.n);
+  c->column_uses[c->n_columns] = (int)use;
   return c->n_columns++;
 }
 
@@ -285,16 +290,11 @@ static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part,
   if (!part->quoted && resolve_record(s, at, part)) {
     return true;
   }
-  if (s->o->kind == OND_KIND_DELETE) {
-    fail(at, err, part, "is not known in a delete: the row has left the model");
-    ond_error_hint(err, "A delete can name key, remote_id, remote.x, var.x, operation, run_id and idempotency_key.");
-    return false;
-  }
   if (!check_column(s, at, part, err)) {
     return false;
   }
   part->slot = OND_SLOT_COLUMN;
-  part->index = column_index(s->c, part->name);
+  part->index = column_index(s->c, part->name, s->o->kind == OND_KIND_DELETE ? OND_COLUMN_OF_DELETE : OND_COLUMN_OF_ROW);
   return true;
 }
 
@@ -420,6 +420,14 @@ static bool fail_value(const OndTemplatePart *part, const char *why, OndError *e
   return false;
 }
 
+/* A column in a delete is what was kept of it. */
+static bool fail_kept(const OndTemplatePart *part, OndBytes value, OndError *err) {
+  if (value.p) {
+    return fail_value(part, "is in doubt: the row was last sent with another value and there was no answer; where the record is must be looked up there", err);
+  }
+  return fail_value(part, "is not known: it was not kept when this row was delivered; of rows that are in the model resend_sync() and rebase_sync() keep it", err);
+}
+
 static bool present_value(OndValues *v, const OndTemplatePart *part, OndBytes *out, bool *json, OndError *err) {
   OndJsonKind kind;
 
@@ -431,6 +439,9 @@ static bool present_value(OndValues *v, const OndTemplatePart *part, OndBytes *o
     return out->p || fail_value(part, "has no value in this row", err);
   }
   kind = ond_json_kind(*out);
+  if (kind == OND_JSON_NONE && part->slot == OND_SLOT_COLUMN && v->row && v->row->op == OND_OP_DELETE) {
+    return fail_kept(part, *out, err);
+  }
   if (kind == OND_JSON_NONE || kind == OND_JSON_NULL) {
     return fail_value(part, kind == OND_JSON_NULL ? "is null in this row" : "has no value in this row", err);
   }

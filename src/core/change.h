@@ -112,6 +112,7 @@ typedef struct OndPlan {
   bool same_change;   /* CREATE, UPDATE, DELETE: the change in doubt goes again, keep change_id */
   bool settle;        /* UNCHANGED, SKIPPED, KEEP: a refused mark is obsolete (that of a held change never is): write `after`, close
                          the failed row. FORGET closes too. */
+  bool adopts;        /* the caller's: with settle, the row is said to be at the destination as it is */
   OndKeyState after;  /* when settle */
 } OndPlan;
 

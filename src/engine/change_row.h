@@ -26,6 +26,8 @@ typedef struct OndChangeRow {
   OndBytes key_text[OND_KEYS_MAX];  /* as the state table's types read it */
   OndBytes key_json;          /* {"id": 113} */
   OndBytes keys[OND_KEYS_MAX];      /* JSON values, row.keys points here */
+  OndBytes kept;              /* what goes along with its acceptance (kept.h); absent: nothing to keep */
+  OndBytes kept_before;       /* as the state row has it */
   OndBytes *columns;          /* row.columns points here */
   int n_columns;
   char idempotency_key[33];
@@ -59,6 +61,8 @@ typedef struct OndChangeDraft {
   OndBytes fields;
   OndBytes remote_id;
   OndBytes remote;
+  OndBytes kept;
+  OndBytes kept_before;
   int n_columns;
   const OndBytes *columns;
 } OndChangeDraft;

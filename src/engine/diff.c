@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -36,6 +37,7 @@
 #include "engine/encode.h"
 #include "engine/execute.h"
 #include "engine/fields.h"
+#include "engine/kept.h"
 #include "engine/key_set.h"
 #include "engine/state_table.h"
 #include "engine/statement.h"
@@ -271,6 +273,17 @@ static OndBytes jsonb_bytes(const Row *row, int column) {
   return (OndBytes){json, strlen(json)};
 }
 
+/* _kept, in UTF-8. */
+static OndBytes kept_bytes(const Receiver *r, const Row *row) {
+  OndBytes kept = jsonb_bytes(row, r->columns.kept);
+  char *text;
+
+  if (kept.p == NULL)
+    return kept;
+  text = pg_server_to_any(unconstify(char *, kept.p), (int)kept.n, PG_UTF8);
+  return (OndBytes){text, strlen(text)};
+}
+
 static void draft_payload(Receiver *r, OndChangeDraft *draft) {
   const OndBytes *values;
 
@@ -282,6 +295,19 @@ static void draft_payload(Receiver *r, OndChangeDraft *draft) {
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a row of the model is too large"),
                     errdetail("The fields of the row with the key %s pass 256 MB.", r->key_json.data)));
   draft->fields = (OndBytes){r->payload.data, r->payload.len};
+}
+
+/* A delete has only what was kept: templates find that in place of the model's columns. */
+static void draft_kept_columns(Receiver *r, OndChangeDraft *draft) {
+  static const OndBytes in_doubt = {"", 0};
+  const OndSpec *spec = r->spec;
+  OndBytes *columns = palloc0(sizeof(OndBytes) * Max(spec->n_template_columns, 1));
+
+  for (int i = 0; i < spec->n_template_columns; i++)
+    if (spec->template_kept[i] >= 0 && ond_kept_value(draft->kept_before, spec->kept_name[spec->template_kept[i]], &columns[i]) == OND_KEPT_IN_DOUBT)
+      columns[i] = in_doubt;
+  draft->n_columns = spec->n_template_columns;
+  draft->columns = columns;
 }
 
 static void keep_change(Receiver *r, Row *row, OndOp op, const OndPlan *plan) {
@@ -305,9 +331,14 @@ static void keep_change(Receiver *r, Row *row, OndOp op, const OndPlan *plan) {
   if (row->has_state) {
     draft.remote_id = text_bytes(row, r->columns.remote_id);
     draft.remote = jsonb_bytes(row, r->columns.remote);
+    draft.kept_before = kept_bytes(r, row);
   }
+  if (plan->adopts || op == OND_OP_CREATE || op == OND_OP_UPDATE)
+    draft.kept = ond_fields_kept(r->fields);
   if (op == OND_OP_CREATE || op == OND_OP_UPDATE)
     draft_payload(r, &draft);
+  if (op == OND_OP_DELETE)
+    draft_kept_columns(r, &draft);
   ond_store_add(r->input->store, &draft);
 }
 
@@ -423,14 +454,20 @@ static OndPresence examine(Receiver *r, Row *row) {
   return OND_MODEL_ROW;
 }
 
+/* Whether its columns are kept as they are. */
+static bool has_kept(Receiver *r, Row *row) {
+  return r->spec->n_kept == 0 || (row->has_state && ond_kept_is(kept_bytes(r, row), ond_fields_kept(r->fields)));
+}
+
 /* Rebase: the destination is said to have the row as it is. */
 static void adopt(Receiver *r, Row *row) {
   const OndKeyState *s = &row->state;
   OndPlan plan;
 
-  if (s->has_accepted && ond_hash_equal(s->accepted, row->hash) && !s->has_refused && s->doubt_op == OND_OP_NONE)
+  if (s->has_accepted && ond_hash_equal(s->accepted, row->hash) && !s->has_refused && s->doubt_op == OND_OP_NONE && has_kept(r, row))
     return;
   memset(&plan, 0, sizeof(plan));
+  plan.adopts = true;
   plan.after.has_accepted = true;
   plan.after.accepted = row->hash;
   plan.after.change_id = s->change_id;
@@ -449,6 +486,8 @@ static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *
   o.plan = *plan;
   if (row->has_state)
     o.remote_id = text_bytes(row, r->columns.remote_id);
+  if (row->has_state)
+    o.kept = kept_bytes(r, row);
   if (presence == OND_MODEL_ROW) {
     const OndBytes *values = ond_spec_form_values(r->spec, ond_fields_of_mapping(r->fields), &r->payload);
 
@@ -519,7 +558,7 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
   } else {
     plan = ond_change_plan(row.has_state ? &row.state : NULL, presence, &row.hash, &r->input->policy);
     if (adopts(r, &row, &plan)) {
-      plan = (OndPlan){.verdict = OND_V_UNCHANGED, .settle = true, .after = row.state};
+      plan = (OndPlan){.verdict = OND_V_UNCHANGED, .settle = true, .adopts = true, .after = row.state};
       plan.after.accepted = row.hash;
       r->diff->adopted++;
     }
@@ -537,7 +576,7 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
 /* --- the receiver ----------------------------------------------------------------------------------------- */
 
 /* Types of the statement's columns that are not keys or values, in the order of ond_diff_columns(). */
-static const Oid state_types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, INT4OID, CHAROID, UUIDOID, TIMESTAMPTZOID, INT8OID, TEXTOID, JSONBOID};
+static const Oid state_types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, INT4OID, CHAROID, UUIDOID, TIMESTAMPTZOID, INT8OID, TEXTOID, JSONBOID, JSONBOID};
 
 /* The columns are read without looking at them again: one of another type than the spec was compiled for must not be read at all. */
 static void receiver_startup(DestReceiver *self, int operation, TupleDesc desc) {

@@ -33,6 +33,7 @@ typedef struct OndObservation {
   OndBytes fields;            /* the payload of a model row */
   const char *problem;        /* why it is invalid, or NULL */
   OndBytes remote_id;
+  OndBytes kept;
   OndPlan plan;
 } OndObservation;
 

@@ -14,6 +14,7 @@
 
 #include "engine/encode.h"
 #include "engine/fields.h"
+#include "engine/kept.h"
 #include "engine/version.h"
 
 /* A value's turn in the buffer. */
@@ -230,6 +231,36 @@ static void make(OndFields *f, OndFieldsRow *out) {
   f->made = true;
 }
 
+/* --- kept columns ----------------------------------------------------------------------------------------- */
+
+static Size kept_bytes(const OndFields *f) {
+  Size n = 0;
+
+  for (int i = 0; i < f->spec->n_kept; i++)
+    n += f->values[f->spec->kept_value[i]].n;
+  return n;
+}
+
+OndBytes ond_fields_kept(OndFields *f) {
+  const OndSpec *spec = f->spec;
+  StringInfoData s;
+
+  if (spec->n_kept == 0)
+    return OND_BYTES_NONE;
+  (void)ond_fields_of_mapping(f);
+  initStringInfo(&s);
+  for (int i = 0; i < spec->n_kept; i++) {
+    const OndBytes *value = &f->values[spec->kept_value[i]];
+
+    appendStringInfoChar(&s, i == 0 ? '{' : ',');
+    ond_append_json_string(&s, spec->kept_name[i], strlen(spec->kept_name[i]));
+    appendStringInfoChar(&s, ':');
+    ond_put(&s, value_is_null(value) ? JSON_NULL.p : value->p, value_is_null(value) ? JSON_NULL.n : value->n);
+  }
+  appendStringInfoChar(&s, '}');
+  return (OndBytes){s.data, (size_t)s.len};
+}
+
 /* --- a row ------------------------------------------------------------------------------------------------ */
 
 void ond_fields_read(OndFields *f, const Datum *values, const bool *nulls, OndFieldsRow *out) {
@@ -238,6 +269,8 @@ void ond_fields_read(OndFields *f, const Datum *values, const bool *nulls, OndFi
   out->problem = out->waits = NULL;
   f->made = false;
   hashed = encode(f, values, nulls, out);
+  if (unlikely(kept_bytes(f) > OND_KEPT_BYTES_MAX) && out->problem == NULL)
+    out->problem = psprintf("the columns of option keep have more than %d bytes", OND_KEPT_BYTES_MAX);
   if (!f->direct)
     make(f, out);
   if (out->problem == NULL)
@@ -255,9 +288,10 @@ const OndBytes *ond_fields_of_mapping(OndFields *f) {
 const OndBytes *ond_fields_of_templates(OndFields *f) {
   (void)ond_fields_of_mapping(f);
   for (int i = 0; i < f->spec->n_template_columns; i++) {
-    const OndBytes *value = &f->values[f->spec->template_value[i]];
+    int number = f->spec->template_value[i];
+    const OndBytes *value = number < 0 ? &OND_BYTES_NONE : &f->values[number];
 
-    f->columns[i] = value_is_null(value) ? JSON_NULL : *value;
+    f->columns[i] = number >= 0 && value_is_null(value) ? JSON_NULL : *value;
   }
   return f->columns;
 }

@@ -27,5 +27,7 @@ extern void ond_fields_read(OndFields *fields, const Datum *values, const bool *
 extern const OndBytes *ond_fields_of_mapping(OndFields *fields);
 /* By column that the connector's templates name; NULL is null. */
 extern const OndBytes *ond_fields_of_templates(OndFields *fields);
+/* The columns of option keep as a JSON object, in the current context; p == NULL: the option names none. */
+extern OndBytes ond_fields_kept(OndFields *fields);
 
 #endif

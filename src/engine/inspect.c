@@ -372,6 +372,10 @@ static void append_state(StringInfo s, const OndObservation *o) {
   if (state->doubt_op == OND_OP_NONE && state->sent_at != 0)
     member_time(s, "unanswered_at", state->sent_at);
   member_text(s, "remote_id", o->remote_id.p == NULL ? NULL : pnstrdup(o->remote_id.p, o->remote_id.n));
+  if (o->kept.p != NULL) {
+    member(s, "kept");
+    appendStringInfo(s, "%.*s", (int)o->kept.n, o->kept.p);
+  }
   appendStringInfoChar(s, '}');
   member(s, "doubt");
   if (state->doubt_op == OND_OP_NONE) {

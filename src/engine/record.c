@@ -22,6 +22,7 @@
 #include "catalog/settings.h"
 #include "core/text.h"
 #include "engine/job_rows.h"
+#include "engine/kept.h"
 #include "engine/record.h"
 #include "engine/state_table.h"
 #include "engine/window.h"
@@ -360,6 +361,7 @@ static void record(OndRecorder *r, OndTask **resolved, int n) {
       w->state = resolution.after;
       w->remote_id = row->remote_id;
       w->remote = row->remote;
+      w->kept = ond_kept_after(row->kept_before, row->has_before ? &row->before : NULL, row->kept, &resolution.after, accepted);
       w->accepted_now = accepted;
       w->is_new = !row->has_before;
     }
@@ -572,6 +574,7 @@ void ond_record_settle(const OndSync *sync, int n_keys, const char *const *key_t
       writes[n].key_text = row->key_text;
       writes[n].state = row->after;
       writes[n].is_new = !row->has_before;
+      writes[n].kept = row->kept.p == NULL ? NULL : pnstrdup(row->kept.p, row->kept.n);
       closed[n] = row->key_json;
       n++;
     }

@@ -63,7 +63,7 @@ static void cut_key(const OndSpec *spec, OndChangeRow *row) {
 
 /* In one piece, as all rows are. */
 static OndChangeRow *row_from(const OndSpec *spec, const OndWindowEntry *entry, OndRoute route) {
-  Size n = entry->key_json.n;
+  Size n = entry->key_json.n + entry->kept.n;
   OndChangeRow *row;
   char *room;
 
@@ -81,6 +81,8 @@ static OndChangeRow *row_from(const OndSpec *spec, const OndWindowEntry *entry, 
   row->created = -1;
   row->resumed = true;
   copy_bytes(&room, entry->key_json, &row->key_json);
+  if (entry->kept.p != NULL)
+    copy_bytes(&room, entry->kept, &row->kept);
   for (int i = 0; i < spec->n_keys; i++)
     copy_bytes(&room, entry->key_text[i], &row->key_text[i]);
   cut_key(spec, row);
@@ -91,17 +93,20 @@ static OndChangeRow *row_from(const OndSpec *spec, const OndWindowEntry *entry, 
 }
 
 /* What the state table says of the keys. A change that it does not have in doubt any more was recorded, or has another one after it. */
-static void look_up_states(const OndSpec *spec, int n, OndChangeRow **rows) {
+static void look_up_states(const OndSpec *spec, int n, OndChangeRow **rows, MemoryContext context) {
   const OndBytes **keys = palloc(sizeof(OndBytes *) * n);
   bool *found = palloc(sizeof(bool) * n);
   OndKeyState *states = palloc0(sizeof(OndKeyState) * n);
+  OndBytes *kept = palloc0(sizeof(OndBytes) * n);
 
   for (int i = 0; i < n; i++)
     keys[i] = rows[i]->key_text;
-  ond_state_read(spec->sync->sync_id, spec->n_keys, ond_state_key_types(spec->sync->sync_id, spec->n_keys), n, keys, found, states);
+  ond_state_read(spec->sync->sync_id, spec->n_keys, ond_state_key_types(spec->sync->sync_id, spec->n_keys), n, keys, found, states, kept);
   for (int i = 0; i < n; i++) {
     rows[i]->has_before = found[i];
     rows[i]->before = states[i];
+    if (kept[i].p != NULL)
+      rows[i]->kept_before = (OndBytes){MemoryContextStrdup(context, kept[i].p), kept[i].n};
     rows[i]->settled = !found[i] || states[i].doubt_op == OND_OP_NONE || states[i].change_id != rows[i]->change_id;
     rows[i]->task.sent_at = states[i].sent_at;
   }
@@ -119,7 +124,7 @@ static int load_rows(const OndSpec *spec, const OndJobRow *from, OndRoute route,
   for (int i = 0; i < n; i++)
     (*rows)[i] = row_from(spec, &entries[i], route);
   MemoryContextSwitchTo(saved);
-  look_up_states(spec, n, *rows);
+  look_up_states(spec, n, *rows, context);
   ond_tx_commit();
   return n;
 }

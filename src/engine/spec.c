@@ -371,9 +371,65 @@ static void tell_fields(OndSpec *spec) {
   ond_connector_set_fields(spec->connector, n, names);
 }
 
+/* --- kept columns ----------------------------------------------------------------------------------------- */
+
+/* What is written with the acks must not fail there: json can hold what jsonb cannot. */
+static void check_kept_type(const OndSpec *spec, const char *column, Oid type) {
+  Oid base = getBaseType(type);
+  Oid element = get_element_type(base);
+
+  if (OidIsValid(element))
+    base = getBaseType(element);
+  if (base == JSONOID || get_typtype(base) == TYPTYPE_COMPOSITE)
+    ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("column \"%s\" of type %s cannot be kept", column, format_type_be(type)),
+                    errhint("Cast it to jsonb or text in the model.")));
+}
+
+static void compile_keep(OndSpec *spec) {
+  const OndSyncOptions *o = &spec->sync->options;
+
+  spec->kept_name = palloc(sizeof(char *) * Max(o->n_keep, 1));
+  spec->kept_value = palloc(sizeof(int) * Max(o->n_keep, 1));
+  for (int i = 0; i < o->n_keep; i++) {
+    int value = column_value(spec, o->keep[i], "option keep");
+
+    check_kept_type(spec, o->keep[i], spec->values[value].type);
+    spec->kept_name[i] = pg_server_to_any(pstrdup(o->keep[i]), (int)strlen(o->keep[i]), PG_UTF8);
+    spec->kept_value[i] = value;
+  }
+  spec->n_kept = o->n_keep;
+}
+
+static int kept_index(const OndSpec *spec, const char *name) {
+  for (int i = 0; i < spec->n_kept; i++)
+    if (strcmp(spec->kept_name[i], name) == 0)
+      return i;
+  return -1;
+}
+
+/* What templates name: columns of the model, or in a delete those of them that are kept. */
+static void compile_columns(OndSpec *spec, const OndDestination *destination) {
+  const char *name;
+
+  while (ond_connector_column(spec->connector, spec->n_template_columns) != NULL)
+    spec->n_template_columns++;
+  spec->template_value = palloc(sizeof(int) * Max(spec->n_template_columns, 1));
+  spec->template_kept = palloc(sizeof(int) * Max(spec->n_template_columns, 1));
+  for (int i = 0; (name = ond_connector_column(spec->connector, i)) != NULL; i++) {
+    int uses = ond_connector_column_uses(spec->connector, i);
+    char *column = from_utf8(name);
+
+    spec->template_value[i] = (uses & OND_COLUMN_OF_ROW) != 0 ? column_value(spec, column, psprintf("the templates of destination \"%s\"", destination->name)) : -1;
+    spec->template_kept[i] = kept_index(spec, name);
+    if ((uses & OND_COLUMN_OF_DELETE) != 0 && spec->template_kept[i] < 0 && spec->sync->mode == OND_MODE_MIRROR)
+      ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the delete of destination \"%s\" names column \"%s\", which is not kept", destination->name, column),
+                      errdetail("When a record is deleted, its row has left the model."),
+                      errhint("Keep it: options => '{\"keep\": [\"%s\"]}'. What a delete can name besides: key, remote_id, remote.x, var.x.", column)));
+  }
+}
+
 static void compile_connector(OndSpec *spec, const OndDestination *destination) {
   OndError err = {0};
-  const char *name;
 
   spec->connector = ond_destination_compile(destination, spec->sync);
   if (!ond_connector_bind_sync(spec->connector, spec->sync, &err) || !ond_destination_check_auth(destination, spec->connector, &err))
@@ -382,11 +438,7 @@ static void compile_connector(OndSpec *spec, const OndDestination *destination) 
   check_key_field(spec);
   compile_types(spec);
   tell_fields(spec);
-  while (ond_connector_column(spec->connector, spec->n_template_columns) != NULL)
-    spec->n_template_columns++;
-  spec->template_value = palloc(sizeof(int) * Max(spec->n_template_columns, 1));
-  for (int i = 0; (name = ond_connector_column(spec->connector, i)) != NULL; i++)
-    spec->template_value[i] = column_value(spec, from_utf8(name), psprintf("the templates of destination \"%s\"", destination->name));
+  compile_columns(spec, destination);
 }
 
 /* --- the cursor ------------------------------------------------------------------------------------------- */
@@ -453,6 +505,7 @@ OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDes
   compile_mapping_document(spec);
   compile_fields(spec);
   order_fields(spec);
+  compile_keep(spec);
   compile_connector(spec, destination);
   compile_cursor(spec);
   check_types(spec);

@@ -53,7 +53,11 @@ typedef struct OndSpec {
   OndJoin *joins;
   int **field_parts;          /* per template field: value of each part, -1: literal */
   int n_template_columns;     /* columns that the connector's templates name, as ond_connector_column() numbers them */
-  int *template_value;
+  int *template_value;        /* -1: only a delete names it */
+  int *template_kept;         /* its number in option keep; -1: it is not there */
+  int n_kept;                 /* columns of option keep: UTF-8 names, and their values */
+  const char **kept_name;
+  int *kept_value;
   int *field_type;            /* per mapping field: the connector's type it takes the form of, -1: none; NULL: no field has one */
   int cursor_value;           /* -1: no cursor */
   bool free_registered;

@@ -17,6 +17,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -244,14 +245,14 @@ static void append_key_match(StringInfo s, int n_keys, const char *const *types)
 
 #define CHAR_ARRAY 1002 /* _char, which has no symbol of its own */
 
-enum { W_HASH, W_REFUSED, W_RETRY_AT, W_ATTEMPTS, W_DOUBT_OP, W_DOUBT_HASH, W_SENT_AT, W_CHANGE_ID, W_REMOTE_ID, W_REMOTE, W_SYNCED, W_COLUMNS };
+enum { W_HASH, W_REFUSED, W_RETRY_AT, W_ATTEMPTS, W_DOUBT_OP, W_DOUBT_HASH, W_SENT_AT, W_CHANGE_ID, W_REMOTE_ID, W_REMOTE, W_KEPT, W_SYNCED, W_COLUMNS };
 
 static const Oid write_elements[W_COLUMNS] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, INT4OID, CHAROID, UUIDOID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID,
-                                              TIMESTAMPTZOID};
+                                              TEXTOID, TIMESTAMPTZOID};
 static const Oid write_arrays[W_COLUMNS] = {UUIDARRAYOID,        UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, CHAR_ARRAY, UUIDARRAYOID,
-                                            TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID,        TEXTARRAYOID, TIMESTAMPTZARRAYOID};
+                                            TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTARRAYOID,        TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID};
 
-/* The row's columns but the key; _remote still as text. */
+/* The row's columns but the key; _remote and _kept still as text. */
 static void set_values(const OndStateWrite *w, TimestampTz now, Datum *values, bool *nulls) {
   const OndKeyState *s = &w->state;
 
@@ -276,6 +277,8 @@ static void set_values(const OndStateWrite *w, TimestampTz now, Datum *values, b
     SET(W_REMOTE_ID, CStringGetTextDatum(w->remote_id));
   if (w->remote != NULL)
     SET(W_REMOTE, CStringGetTextDatum(w->remote));
+  if (w->kept != NULL)
+    SET(W_KEPT, CStringGetTextDatum(pg_any_to_server(w->kept, (int)strlen(w->kept), PG_UTF8)));
   if (w->accepted_now)
     SET(W_SYNCED, TimestampTzGetDatum(now));
 #undef SET
@@ -292,7 +295,7 @@ static void set_write(Column *columns, int i, const OndStateWrite *w, TimestampT
 }
 
 static void append_upsert(StringInfo s, int64 sync_id, int n_keys, const char *const *types) {
-  static const char *const names = "_hash, _refused, _retry_at, _attempts, _doubt_op, _doubt_hash, _sent_at, _change_id, _remote_id, _remote, _synced_at";
+  static const char *const names = "_hash, _refused, _retry_at, _attempts, _doubt_op, _doubt_hash, _sent_at, _change_id, _remote_id, _remote, _kept, _synced_at";
 
   appendStringInfo(s, "INSERT INTO %s AS s (", ond_state_table_name(sync_id));
   for (int i = 0; i < n_keys; i++)
@@ -301,7 +304,7 @@ static void append_upsert(StringInfo s, int64 sync_id, int n_keys, const char *c
   for (int i = 0; i < n_keys; i++)
     appendStringInfo(s, "u.k%d::%s, ", i + 1, types[i]);
   for (int i = 0; i < W_COLUMNS; i++)
-    appendStringInfo(s, "%su.a%d%s", i > 0 ? ", " : "", i + 1, i == W_REMOTE ? "::pg_catalog.jsonb" : "");
+    appendStringInfo(s, "%su.a%d%s", i > 0 ? ", " : "", i + 1, i == W_REMOTE || i == W_KEPT ? "::pg_catalog.jsonb" : "");
   appendStringInfoString(s, " FROM ");
   append_unnest(s, n_keys, W_COLUMNS, false);
   appendStringInfoString(s, " ON CONFLICT (");
@@ -310,7 +313,7 @@ static void append_upsert(StringInfo s, int64 sync_id, int n_keys, const char *c
   appendStringInfoString(s, ") DO UPDATE SET _hash = excluded._hash, _refused = excluded._refused, _retry_at = excluded._retry_at,"
                             " _attempts = excluded._attempts, _doubt_op = excluded._doubt_op, _doubt_hash = excluded._doubt_hash,"
                             " _sent_at = excluded._sent_at, _change_id = excluded._change_id, _remote_id = COALESCE(excluded._remote_id, s._remote_id),"
-                            " _remote = COALESCE(excluded._remote, s._remote), _synced_at = COALESCE(excluded._synced_at, s._synced_at)");
+                            " _remote = COALESCE(excluded._remote, s._remote), _kept = COALESCE(excluded._kept, s._kept), _synced_at = COALESCE(excluded._synced_at, s._synced_at)");
 }
 
 static void write_rows(int64 sync_id, int n_keys, const char *const *types, int n, const OndStateWrite **writes) {
@@ -361,7 +364,6 @@ static void remove_rows(int64 sync_id, int n_keys, const char *const *types, int
  * most of what a first run has to do in the database.
  */
 #define INSERT_ROWS 1000
-#define TABLE_COLUMNS (W_COLUMNS + 1) /* and _kept */
 
 typedef struct Insert {
   Relation table;
@@ -376,13 +378,8 @@ typedef struct Insert {
 
 /* As it was created: nothing that only the executor would serve. */
 static bool is_plain(Relation table, int n_keys) {
-  return table->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfAttributes(table) == n_keys + TABLE_COLUMNS && table->trigdesc == NULL &&
+  return table->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfAttributes(table) == n_keys + W_COLUMNS && table->trigdesc == NULL &&
          table->rd_rules == NULL && list_length(RelationGetIndexList(table)) == 1 && OidIsValid(ond_compat_primary_key(table));
-}
-
-/* Column of the table of column c of a write. */
-static int table_column(int n_keys, int c) {
-  return n_keys + (c == W_SYNCED ? W_SYNCED + 1 : c);
 }
 
 static Datum key_value(Insert *in, int key, OndBytes text) {
@@ -404,9 +401,11 @@ static void fill_slot(Insert *in, TupleTableSlot *slot, const OndStateWrite *w, 
   set_values(w, now, values, nulls);
   if (!nulls[W_REMOTE])
     values[W_REMOTE] = DirectFunctionCall1(jsonb_in, CStringGetDatum(w->remote));
+  if (!nulls[W_KEPT])
+    values[W_KEPT] = DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(values[W_KEPT])));
   for (int c = 0; c < W_COLUMNS; c++) {
-    slot->tts_values[table_column(in->n_keys, c)] = values[c];
-    slot->tts_isnull[table_column(in->n_keys, c)] = nulls[c];
+    slot->tts_values[in->n_keys + c] = values[c];
+    slot->tts_isnull[in->n_keys + c] = nulls[c];
   }
   ExecStoreVirtualTuple(slot);
 }
@@ -527,7 +526,18 @@ static void get_state(HeapTuple tuple, TupleDesc desc, OndKeyState *s) {
   s->change_id = isnull ? 0 : DatumGetInt64(d);
 }
 
-void ond_state_read(int64 sync_id, int n_keys, const char *const *types, int n, const OndBytes *const *key_texts, bool *found, OndKeyState *states) {
+/* Column c of the current row as UTF-8. */
+static OndBytes utf8_value(HeapTuple tuple, TupleDesc desc, int c) {
+  char *text = SPI_getvalue(tuple, desc, c);
+
+  if (text == NULL)
+    return OND_BYTES_NONE;
+  text = pg_server_to_any(text, (int)strlen(text), PG_UTF8);
+  return (OndBytes){text, strlen(text)};
+}
+
+void ond_state_read(int64 sync_id, int n_keys, const char *const *types, int n, const OndBytes *const *key_texts, bool *found, OndKeyState *states,
+                    OndBytes *kept) {
   Oid arg_types[OND_KEYS_MAX];
   Datum args[OND_KEYS_MAX];
   StringInfoData s;
@@ -536,7 +546,7 @@ void ond_state_read(int64 sync_id, int n_keys, const char *const *types, int n, 
   memset(found, false, sizeof(bool) * n);
   key_arrays(n_keys, n, key_texts, arg_types, args);
   initStringInfo(&s);
-  appendStringInfoString(&s, "SELECT u.n, s._hash, s._refused, s._retry_at, s._attempts, s._doubt_op, s._doubt_hash, s._sent_at, s._change_id FROM ");
+  appendStringInfoString(&s, "SELECT u.n, s._hash, s._refused, s._retry_at, s._attempts, s._doubt_op, s._doubt_hash, s._sent_at, s._change_id, s._kept::text FROM ");
   append_unnest(&s, n_keys, 0, true);
   appendStringInfo(&s, " JOIN %s s ON ", ond_state_table_name(sync_id));
   append_key_match(&s, n_keys, types);
@@ -547,7 +557,25 @@ void ond_state_read(int64 sync_id, int n_keys, const char *const *types, int n, 
 
     found[i] = true;
     get_state(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, &states[i]);
+    kept[i] = utf8_value(SPI_tuptable->vals[r], SPI_tuptable->tupdesc, 10);
   }
+}
+
+void ond_state_unkeep(int64 sync_id, int n, char *const *columns) {
+  Oid types[1] = {TEXTARRAYOID};
+  Datum values[1];
+  Column c;
+
+  column_init(&c, TEXTOID, n);
+  for (int i = 0; i < n; i++)
+    column_set(&c, i, CStringGetTextDatum(columns[i]));
+  values[0] = column_array(&c, n);
+  ond_spi(SPI_OK_UPDATE,
+          psprintf("UPDATE %s SET _kept = CASE WHEN pg_catalog.jsonb_typeof(_kept) OPERATOR(pg_catalog.=) 'array' THEN (SELECT pg_catalog.jsonb_agg(e.place"
+                   " OPERATOR(pg_catalog.-) $1 ORDER BY e.n) FROM pg_catalog.jsonb_array_elements(_kept) WITH ORDINALITY e(place, n))"
+                   " ELSE NULLIF(_kept OPERATOR(pg_catalog.-) $1, '{}') END WHERE _kept IS NOT NULL",
+                   ond_state_table_name(sync_id)),
+          1, types, values, NULL);
 }
 
 int64 ond_state_count(int64 sync_id) {

@@ -31,15 +31,18 @@ typedef struct OndStateWrite {
   OndKeyState state;          /* empty: the row is removed */
   const char *remote_id;      /* NULL: keep */
   const char *remote;         /* NULL: keep; JSON object */
+  const char *kept;           /* NULL: keep; see kept.h, UTF-8 */
   bool accepted_now;          /* moves _synced_at */
   bool is_new;                /* the table has no row of this key: the diff saw none, and only this run writes */
 } OndStateWrite;
 
 /* Writes or removes n rows at once; keys are distinct. types: the key columns' SQL types. 23505 when a row said to be new is there. */
 extern void ond_state_write(int64 sync_id, int n_keys, const char *const *types, int n, const OndStateWrite *writes);
-/* Reads the rows of n keys: found[i] tells whether states[i] is one. */
+/* Reads the rows of n keys: found[i] tells whether states[i] is one, kept[i] is its _kept (NULL: none). */
 extern void ond_state_read(int64 sync_id, int n_keys, const char *const *types, int n, const OndBytes *const *key_texts, bool *found,
-                           OndKeyState *states);
+                           OndKeyState *states, OndBytes *kept);
+/* Takes these columns out of what is kept of rows: option keep does not name them any more. */
+extern void ond_state_unkeep(int64 sync_id, int n, char *const *columns);
 /* Number of rows. */
 extern int64 ond_state_count(int64 sync_id);
 /* Error 42P01 with a hint when the table is missing. */

@@ -36,9 +36,10 @@ void ond_diff_columns(const OndSpec *spec, OndDiffColumns *c) {
   c->change_id = n + 7;
   c->remote_id = n + 8;
   c->remote = n + 9;
-  c->model_keys = n + 10;
-  c->ordinal = ond_spec_is_ordered(spec) ? n + 10 + n : -1;
-  c->values = n + 10 + n + (c->ordinal >= 0 ? 1 : 0);
+  c->kept = n + 10;
+  c->model_keys = n + 11;
+  c->ordinal = ond_spec_is_ordered(spec) ? n + 11 + n : -1;
+  c->values = n + 11 + n + (c->ordinal >= 0 ? 1 : 0);
   c->same_key = c->values + spec->n_values;
 }
 
@@ -175,7 +176,7 @@ static char *diff_statement(const OndSpec *spec, OndPass pass, const char *keys_
   for (int i = 0; i < spec->n_keys; i++)
     appendStringInfo(&s, "s.k%d, ", i + 1);
   appendStringInfoString(&s, "s._hash, s._refused, s._retry_at, s._attempts, s._doubt_op, s._doubt_hash, s._sent_at, s._change_id, s._remote_id,"
-                             " s._remote");
+                             " s._remote, s._kept");
   for (int i = 0; i < spec->n_keys; i++)
     appendStringInfo(&s, ", m.k%d", i + 1);
   if (ond_spec_is_ordered(spec))

@@ -11,7 +11,7 @@
 /* Column numbers (from 0) in the result of the statement. */
 typedef struct OndDiffColumns {
   int state_keys;             /* n_keys of them; NULL: no state row */
-  int hash, refused, retry_at, attempts, doubt_op, doubt_hash, sent_at, change_id, remote_id, remote;
+  int hash, refused, retry_at, attempts, doubt_op, doubt_hash, sent_at, change_id, remote_id, remote, kept;
   int model_keys;             /* n_keys of them, typed like the state's; a row with a state row is of the model too iff the first is not NULL */
   int ordinal;                /* -1: none */
   int values;                 /* n_values of them */

@@ -96,7 +96,7 @@ static BufFile *create_file(OndStore *store) {
 /* --- writing ---------------------------------------------------------------------------------------------- */
 
 static int count_pieces(int n_keys, int n_columns) {
-  return 2 * n_keys + 4 + n_columns;
+  return 2 * n_keys + 6 + n_columns;
 }
 
 /* The pieces of a draft in their fixed order. */
@@ -111,6 +111,8 @@ static int list_pieces(const OndChangeDraft *d, OndBytes *pieces) {
   pieces[n++] = d->fields;
   pieces[n++] = d->remote_id;
   pieces[n++] = d->remote;
+  pieces[n++] = d->kept;
+  pieces[n++] = d->kept_before;
   for (int i = 0; i < d->n_columns; i++)
     pieces[n++] = d->columns[i];
   return n;
@@ -172,7 +174,7 @@ static void read_exactly(BufFile *file, void *p, Size n) {
 
 /* Points the row's pieces into the bytes that follow it. */
 static void attach_pieces(OndChangeRow *r, const uint32 *lengths, const char *at) {
-  OndBytes *targets[4] = {&r->key_json, &r->row.fields, &r->row.remote_id, &r->row.remote};
+  OndBytes *targets[6] = {&r->key_json, &r->row.fields, &r->row.remote_id, &r->row.remote, &r->kept, &r->kept_before};
   int n = 0;
 
 #define TAKE(place)                                                                \
@@ -185,7 +187,7 @@ static void attach_pieces(OndChangeRow *r, const uint32 *lengths, const char *at
     TAKE(r->key_text[i]);
   for (int i = 0; i < r->n_keys; i++)
     TAKE(r->keys[i]);
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 6; i++)
     TAKE(*targets[i]);
   for (int i = 0; i < r->n_columns; i++)
     TAKE(r->columns[i]);

@@ -1,8 +1,8 @@
 /*
  * window.c - the compact form of a send window, and the fold after a crash.
  *
- * Form 1: byte 1; then per change: operation (1 byte), hash (16), change id (8, as in memory), number of key columns (1), and for the key's JSON and each key column's text a
- * length (4) and the bytes. Read back only by the same server, so byte order does not matter.
+ * Form 2: byte 2; then per change: operation (1 byte), hash (16), change id (8, as in memory), number of key columns (1), and for the key's JSON, each key column's text and what
+ * is kept of the row (nothing: 0 bytes) a length (4) and the bytes. Read back only by the same server, so byte order does not matter.
  */
 #include "postgres.h"
 
@@ -14,11 +14,12 @@
 #include "utils/timestamp.h"
 
 #include "catalog/session.h"
+#include "engine/kept.h"
 #include "engine/record.h"
 #include "engine/state_table.h"
 #include "engine/window.h"
 
-#define FORM 1
+#define FORM 2
 #define FOLD_ROWS 1000
 
 /* --- writing ---------------------------------------------------------------------------------------------- */
@@ -38,6 +39,7 @@ static void append_change(StringInfo s, const OndChangeRow *row) {
   append_piece(s, row->key_json);
   for (int i = 0; i < row->n_keys; i++)
     append_piece(s, row->key_text[i]);
+  append_piece(s, row->kept.p == NULL ? (OndBytes){"", 0} : row->kept);
 }
 
 bytea *ond_window_pack(int n, OndTask *const *tasks) {
@@ -120,6 +122,9 @@ static void take_entry(const char **at, const char *end, int n_keys, Entry *entr
   entry->key_json = take_piece(at, end);
   for (int i = 0; i < n_keys; i++)
     entry->key_text[i] = take_piece(at, end);
+  entry->kept = take_piece(at, end);
+  if (entry->kept.n == 0)
+    entry->kept = OND_BYTES_NONE;
 }
 
 int ond_window_unpack(bytea *changes, int n_keys, OndWindowEntry **entries) {
@@ -146,13 +151,14 @@ static int64 fold(int64 sync_id, int64 run_id, int n_keys, const char *const *ty
   bool *found = palloc(sizeof(bool) * n);
   OndKeyState *states = palloc0(sizeof(OndKeyState) * n);
   OndStateWrite *writes = palloc0(sizeof(OndStateWrite) * n);
+  OndBytes *kept = palloc0(sizeof(OndBytes) * n);
   OndFailure *failures = palloc0(sizeof(OndFailure) * n);
   int64 now = ond_to_unix_us(GetCurrentTimestamp());
   int n_writes = 0;
 
   for (int i = 0; i < n; i++)
     keys[i] = entries[i].key_text;
-  ond_state_read(sync_id, n_keys, types, n, keys, found, states);
+  ond_state_read(sync_id, n_keys, types, n, keys, found, states, kept);
   for (int i = 0; i < n; i++) {
     Entry *e = &entries[i];
     OndStateWrite *w = &writes[n_writes];
@@ -160,6 +166,7 @@ static int64 fold(int64 sync_id, int64 run_id, int n_keys, const char *const *ty
     if (!ond_change_fold(found[i] ? &states[i] : NULL, e->op, e->hash, e->change_id, now, hold, &w->state))
       continue;
     w->key_text = e->key_text;
+    w->kept = ond_kept_after(kept[i], found[i] ? &states[i] : NULL, e->kept, &w->state, false);
     failures[n_writes].key_json = e->key_json;
     failures[n_writes].op = e->op;
     failures[n_writes].outcome = OND_OUT_UNKNOWN;

@@ -14,6 +14,7 @@ typedef struct OndWindowEntry {
   int64 change_id;
   OndBytes key_json;
   OndBytes key_text[OND_KEYS_MAX];
+  OndBytes kept;              /* absent: nothing to keep */
 } OndWindowEntry;
 
 /* The compact form of n tasks, and back: bytes point into `changes`. An error XX001 when it cannot be read. */

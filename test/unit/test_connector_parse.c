@@ -173,16 +173,39 @@ TEST(names_in_templates_are_checked) {
 }
 
 TEST(deletes_know_only_what_is_left) {
-  fails(DELETE(", 'path': '/{{email}}'"), "/object/delete/path", "is not known in a delete", "remote_id");
   fails(DELETE(", 'body': '$fields'"), "/object/delete/body", "is not known in a delete", NULL);
   fails(DELETE(", 'body': {'$fields': {'only': ['a']}}"), "/object/delete/body", "is not known in a delete", NULL);
-  fails(DELETE(", 'query': {'a': '{{email}}'}"), "/object/delete/query/a", "is not known in a delete", NULL);
-  fails(DELETE(", 'headers': {'A': '{{email}}'}"), "/object/delete/headers/A", "is not known in a delete", NULL);
-  fails(DELETE(", 'result': {'rows': '', 'match': {'key': '/id', 'by': '{{email}}'}}"), "/object/delete/result/match/by",
-        "is not known in a delete", NULL);
   parses("{'variables': {'v': 1}, 'object': {'delete': {'method': 'DELETE', 'path': "
          "'/{{key}}/{{remote_id}}/{{remote.rev}}/{{var.v}}/{{operation}}',"
          " 'headers': {'A': '{{run_id}} {{idempotency_key}}'}}}}");
+}
+
+TEST(columns_tell_who_names_them) {
+  static const char *const WHERE[] = {"'path': '/{{email}}'", "'query': {'a': '{{email}}'}", "'headers': {'A': '{{email}}'}",
+                                      "'result': {'rows': '', 'match': {'key': '/id', 'by': '{{email}}'}}"};
+
+  for (size_t i = 0; i < sizeof(WHERE) / sizeof(WHERE[0]); i++) {
+    Case t = {0};
+    char options[300];
+
+    snprintf(options, sizeof(options), "{'object': {'delete': {'method': 'DELETE', %s}, 'upsert': {'method': 'PUT', 'path': '/{{both}}'}}}", WHERE[i]);
+    REQUIRE(case_parse(&t, options));
+    CHECK(ond_connector_column(t.c, 2) == NULL);
+    for (int k = 0; k < 2; k++) {
+      bool kept = strcmp(ond_connector_column(t.c, k), "email") == 0;
+
+      CHECK_INT(ond_connector_column_uses(t.c, k), kept ? OND_COLUMN_OF_DELETE : OND_COLUMN_OF_ROW);
+    }
+    CHECK_INT(ond_connector_column_uses(t.c, 2), 0);
+    ond_connector_free(t.c);
+  }
+  {
+    Case t = {0};
+
+    REQUIRE(case_parse(&t, "{'object': {'delete': {'method': 'DELETE', 'path': '/{{list}}'}, 'upsert': {'method': 'PUT', 'path': '/{{list}}'}}}"));
+    CHECK_INT(ond_connector_column_uses(t.c, 0), OND_COLUMN_OF_DELETE | OND_COLUMN_OF_ROW);
+    ond_connector_free(t.c);
+  }
 }
 
 TEST(a_batch_names_rows_only_where_it_repeats) {
