@@ -73,6 +73,7 @@ CREATE TABLE ondatra.all_syncs (
   -- what follows from it
   version       bigint NOT NULL DEFAULT 1,   -- counts edits: a run's acks are void when it changed
   columns       json NOT NULL,               -- the model's column signature: [{"name":…,"type":…}], compared at each run
+  key_unique    boolean NOT NULL DEFAULT false,  -- an index of the model's table made the key unique: duplicates stop the sync
   hash_seed     bytea NOT NULL,              -- 16 secret random bytes: XXH3 seed and idempotency keys
   hash_format   int NOT NULL DEFAULT 1,
   -- where it stands
@@ -138,7 +139,9 @@ CREATE TABLE ondatra.all_runs (
   guard         text,                        -- which one held the run
   held_at       timestamptz,
   approved_by   text,
-  approved_operations text[]                 -- NULL: all
+  approved_operations text[],                -- NULL: all
+  checks        jsonb,                       -- of the option checks: name to rows (1 for one over the whole model) where it does not hold
+  canary        boolean NOT NULL DEFAULT false  -- a run of a few rows (keys, max_rows): nothing runs after it
 ) WITH (fillfactor = 50);                    -- counters are updated in place (HOT)
 COMMENT ON TABLE ondatra.all_runs IS 'Runs: one row for each execution of a sync. People see the view ondatra.sync_runs.';
 CREATE INDEX all_runs_sync ON ondatra.all_runs (sync_id, run_id);

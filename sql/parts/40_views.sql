@@ -51,7 +51,7 @@ CREATE VIEW ondatra.sync_runs WITH (security_barrier) AS
          coalesce(r.finished_at, CASE WHEN r.status OPERATOR(pg_catalog.=) 'held' THEN r.held_at END, pg_catalog.statement_timestamp()) OPERATOR(pg_catalog.-) r.started_at AS duration,
          r.rows_scanned, r.rows_unchanged, r.rows_created, r.rows_updated, r.rows_deleted, r.rows_failed, r.rows_invalid, r.rows_held_back,
          r.rows_skipped, r.rows_pending, r.rows_unconfirmed, r.deletes_failed, r.deletes_pending, r.requests, r.retries, r.throttled_ms, r.bytes_sent,
-         r.bytes_received, r.diff_ms, r.deliver_ms, r.error_code, r.error_message, r.error_detail
+         r.bytes_received, r.diff_ms, r.deliver_ms, r.error_code, r.error_message, r.error_detail, r.checks
   FROM ondatra.all_runs r
   WHERE pg_catalog.pg_has_role(r.owner::oid, 'USAGE');
 COMMENT ON VIEW ondatra.sync_runs IS 'Runs of syncs. rows_scanned = unchanged + created + updated + failed + invalid + held_back + skipped + pending; deletes are counted apart.';
@@ -69,13 +69,14 @@ COMMENT ON COLUMN ondatra.sync_runs.throttled_ms IS 'Time in which rate limits o
 COMMENT ON COLUMN ondatra.sync_runs.diff_ms IS 'Time of reading and comparing the model.';
 COMMENT ON COLUMN ondatra.sync_runs.deliver_ms IS 'Time of sending.';
 COMMENT ON COLUMN ondatra.sync_runs.error_code IS 'SQLSTATE of what stopped the run; class 28: credentials.';
+COMMENT ON COLUMN ondatra.sync_runs.checks IS 'Of the option checks: for how many rows each did not hold, or 1 for one over the whole model.';
 
 CREATE VIEW ondatra.held_runs WITH (security_barrier) AS
   SELECT r.run_id, r.sync_name, r.guard, r.error_message AS message, r.error_detail AS would_send, r.held_at, r.approved_by
   FROM ondatra.all_runs r
   WHERE r.finished_at IS NULL AND r.status OPERATOR(pg_catalog.=) 'held' AND pg_catalog.pg_has_role(r.owner::oid, 'USAGE');
 COMMENT ON VIEW ondatra.held_runs IS 'Runs that a guard held, until somebody calls approve_run or reject_run.';
-COMMENT ON COLUMN ondatra.held_runs.guard IS 'empty, state, deletes, config_change or changes.';
+COMMENT ON COLUMN ondatra.held_runs.guard IS 'empty, state, checks, deletes, config_change or changes.';
 COMMENT ON COLUMN ondatra.held_runs.message IS 'Why it was held.';
 COMMENT ON COLUMN ondatra.held_runs.would_send IS 'How many rows of which operation it would send, with some keys.';
 COMMENT ON COLUMN ondatra.held_runs.approved_by IS 'Approved, and about to start.';

@@ -22,6 +22,7 @@
 #include "catalog/connector.h"
 #include "catalog/edit.h"
 #include "engine/model.h"
+#include "engine/refresh.h"
 #include "engine/spec.h"
 #include "engine/state_table.h"
 #include "worker/shared.h"
@@ -162,6 +163,10 @@ static OndModel *check_model(OndSync *s, const OndDestination *d) {
     s->keys = ond_model_primary_key(model, &s->n_keys);
   }
   s->columns = ond_sync_check(s, model, d);
+  s->key_unique = ond_model_key_is_unique(model, s->n_keys, s->keys);
+  if (s->options.refresh) {
+    ond_refresh_check(s);
+  }
   ond_owner_end(&scope);
   error_context_stack = context.previous;
   MemoryContextSwitchTo(caller);
@@ -202,6 +207,7 @@ Datum ond_sql_create_sync(PG_FUNCTION_ARGS) {
   ond_owner_check(s.owner);
   warn_mirror_without_deletes(&s);
   ond_call_begin(&call);
+  ond_after_check(&s);
   ond_sync_insert(&s, paused);
   ond_state_table_create(&s, model);
   ond_call_end(&call);
@@ -384,6 +390,7 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   ond_call_begin(&call);
   apply_identity(old, &s, model, delivered);
   apply_keep(old, &s);
+  ond_after_check(&s);
   ond_sync_update(&s);
   if (moves_cursor(old, &s)) {
     ond_sync_rewind(s.sync_id);

@@ -65,6 +65,7 @@ Datum ond_sql_drop_sync(PG_FUNCTION_ARGS) {
     stop_runs(sync);
     sync = ond_sync_get(name, call.user);
   } while (sync->sync_id != stopped);
+  ond_after_check_drop(sync);
   ond_sync_delete(sync->sync_id);
   ond_state_table_drop(sync->sync_id);
   ond_call_end(&call);

@@ -61,6 +61,10 @@ extern bool ond_sync_lock(int64 sync_id);
 extern bool ond_sync_lock_of_run(int64 run_id);
 /* Writes what the user said and columns; counts the version. */
 extern void ond_sync_update(const OndSync *s);
+/* The option after: an error unless all syncs that it names are there, and none comes after this one itself. Locks chains till the transaction's end. */
+extern void ond_after_check(const OndSync *s);
+/* An error when another sync runs after this one. */
+extern void ond_after_check_drop(const OndSync *s);
 /* The row and what belongs to it; unfinished runs end as cancelled, finished ones stay as history. Not the state table. */
 extern void ond_sync_delete(int64 sync_id);
 /* Rows in the state table, or a send window of a run that died: something was delivered, or may have been. */

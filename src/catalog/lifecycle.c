@@ -15,6 +15,7 @@
 
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "common/pg_prng.h"
 #include "utils/timestamp.h"
 
 #include "catalog/edit.h"
@@ -73,6 +74,7 @@ typedef struct Place {
   OndSyncState state;
   char *reason;
   char *schedule; /* NULL: manual */
+  char *jitter;   /* of the options; NULL: none */
   TimestampTz anchor;
   TimestampTz last_started; /* of the last finished run; 0: none */
   bool ever_ran;
@@ -91,7 +93,8 @@ static const Transition *find_transition(OndSyncState from, OndSyncEvent event) 
 static bool read_place(int64 sync_id, Place *place) {
   const char *sql =
       "SELECT s.name, s.state, s.state_reason, s.schedule, s.anchor, s.last_run_id IS NOT NULL, s.failures, "
-      "(SELECT coalesce(r.started_at, r.queued_at) FROM ondatra.all_runs r WHERE r.run_id OPERATOR(pg_catalog.=) s.last_run_id) "
+      "(SELECT coalesce(r.started_at, r.queued_at) FROM ondatra.all_runs r WHERE r.run_id OPERATOR(pg_catalog.=) s.last_run_id), "
+      "s.options OPERATOR(pg_catalog.->>) 'jitter' "
       "FROM ondatra.all_syncs s WHERE s.sync_id OPERATOR(pg_catalog.=) $1 FOR UPDATE OF s";
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(sync_id)};
@@ -107,6 +110,7 @@ static bool read_place(int64 sync_id, Place *place) {
     place->ever_ran = ond_row_bool(6);
     place->failures = ond_row_int32(7);
     place->last_started = ond_row_time(8);
+    place->jitter = ond_row_text(9, caller);
   }
   MemoryContextSwitchTo(caller);
   return found;
@@ -123,6 +127,17 @@ static TimestampTz due_after(const Place *place, TimestampTz after) {
   return ond_schedule_next(&schedule, place->anchor + UNIX_EPOCH_US, after + UNIX_EPOCH_US) - UNIX_EPOCH_US;
 }
 
+/* Up to the jitter later, but before the due time after it; the due times themselves stay where they are. */
+static TimestampTz jittered(const Place *place, TimestampTz due) {
+  int64 most = place->jitter == NULL ? 0 : ond_option_duration_us(place->jitter);
+
+  if (most <= 0) {
+    return due;
+  }
+  most = Min(most, due_after(place, due) - due - 1);
+  return due + (int64)(pg_prng_double(&pg_global_prng_state) * (double)most);
+}
+
 /* 0: not by itself. */
 static TimestampTz next_due(const Place *place, Due due) {
   TimestampTz now = GetCurrentTimestamp();
@@ -131,7 +146,7 @@ static TimestampTz next_due(const Place *place, Due due) {
     return 0;
   }
   if (due == DUE_NEXT) {
-    return due_after(place, now);
+    return jittered(place, due_after(place, now));
   }
   if (due == DUE_NOW || place->last_started == 0) {
     return now;

@@ -40,7 +40,10 @@ typedef enum Kind {
   KIND_ON_EMPTY,
   KIND_ON_CONFIG_CHANGE,
   KIND_KEEP,
-  KIND_SYNC_LOG
+  KIND_SYNC_LOG,
+  KIND_BOOL,
+  KIND_AFTER,
+  KIND_CHECKS
 } Kind;
 
 typedef struct Option {
@@ -73,6 +76,10 @@ static const Option options_table[] = {
     {"on_empty", KIND_ON_EMPTY, FIELD(empty_runs), 0, 0},
     {"on_config_change", KIND_ON_CONFIG_CHANGE, FIELD(on_config_change), 0, 0},
     {"sync_log", KIND_SYNC_LOG, FIELD(sync_log), 0, 0},
+    {"jitter", KIND_WAIT, FIELD(jitter_us), 0, 0},
+    {"after", KIND_AFTER, 0, 0, 0},
+    {"refresh", KIND_BOOL, FIELD(refresh), 0, 0},
+    {"checks", KIND_CHECKS, 0, 0, 0},
 };
 
 static const Option *find_option(const char *name) {
@@ -250,50 +257,65 @@ static void read_on_leave(const Option *o, const JsonbValue *v, OndMode mode, On
 
 static const char limit_hint[] = "Use a number of rows, a part such as \"5%\", or both: {\"percent\": 10, \"floor\": 20}.";
 
-/* A whole number of rows, or a part in percent (whole: false). */
-static double limit_number(const Option *o, const JsonbValue *whole_value, const JsonbValue *v, bool whole) {
+/* A whole number of rows, or a part in percent (whole: false); -1: neither. */
+static double limit_number(const JsonbValue *v, bool whole) {
   double n = v->type == jbvNumeric ? DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v->val.numeric))) : -1;
 
-  if (n < 0 || n > (whole ? 1e15 : 100) || (whole && n != (double)(int64)n)) {
-    refuse_value(o, whole_value, limit_hint);
-  }
-  return n;
+  return n < 0 || n > (whole ? 1e15 : 100) || (whole && n != (double)(int64)n) ? -1 : n;
 }
 
-static void read_limit(const Option *o, const JsonbValue *v, OndLimit *limit) {
-  JsonbIterator *it;
+static bool read_limit_object(const JsonbValue *v, OndLimit *limit) {
+  JsonbIterator *it = JsonbIteratorInit(v->val.binary.data);
   JsonbValue item;
   JsonbIteratorToken token;
   char *name = NULL;
 
-  limit->given = true;
-  limit->percent = -1;
-  limit->rows = 0;
-  if (v->type == jbvNumeric) {
-    limit->rows = (int64)limit_number(o, v, v, true);
-    return;
-  }
-  if (v->type == jbvString && ond_limit_percent(value_text(v), &limit->percent)) {
-    return;
-  }
-  if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data)) {
-    refuse_value(o, v, limit_hint);
-  }
-  it = JsonbIteratorInit(v->val.binary.data);
   while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE) {
+    double n;
+
     if (token == WJB_KEY) {
       name = value_text(&item);
-    } else if (token == WJB_VALUE && strcmp(name, "percent") == 0) {
-      limit->percent = limit_number(o, v, &item, false);
-    } else if (token == WJB_VALUE && strcmp(name, "floor") == 0) {
-      limit->rows = (int64)limit_number(o, v, &item, true);
-    } else if (token == WJB_VALUE) {
-      refuse_value(o, v, limit_hint);
+    }
+    if (token != WJB_VALUE) {
+      continue;
+    }
+    n = limit_number(&item, strcmp(name, "floor") == 0);
+    if (n < 0 || (strcmp(name, "percent") != 0 && strcmp(name, "floor") != 0)) {
+      return false;
+    }
+    if (strcmp(name, "percent") == 0) {
+      limit->percent = n;
+    } else {
+      limit->rows = (int64)n;
     }
   }
-  if (limit->percent < 0) {
+  return limit->percent >= 0;
+}
+
+bool ond_option_limit(const JsonbValue *v, OndLimit *limit) {
+  *limit = (OndLimit){true, -1, 0};
+  if (v->type == jbvNumeric) {
+    limit->rows = (int64)limit_number(v, true);
+    return limit->rows >= 0;
+  }
+  if (v->type == jbvString) {
+    return ond_limit_percent(value_text(v), &limit->percent);
+  }
+  return v->type == jbvBinary && JsonContainerIsObject(v->val.binary.data) && read_limit_object(v, limit);
+}
+
+static void read_limit(const Option *o, const JsonbValue *v, OndLimit *limit) {
+  if (!ond_option_limit(v, limit)) {
     refuse_value(o, v, limit_hint);
   }
+}
+
+int64 ond_option_duration_us(const char *text) {
+  JsonbValue v = {.type = jbvString};
+
+  v.val.string.val = unconstify(char *, text);
+  v.val.string.len = (int)strlen(text);
+  return read_duration(&v, false);
 }
 
 /* The number of the word among the three; the last may be NULL. */
@@ -360,6 +382,14 @@ static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndS
   case KIND_ON_EMPTY: *(bool *)field = read_word(o, v, "hold", "run", NULL) == 1; break;
   case KIND_ON_CONFIG_CHANGE: *(OndOnConfigChange *)field = (OndOnConfigChange)read_word(o, v, "hold", "resend", "rebase"); break;
   case KIND_SYNC_LOG: *(OndLogLevel *)field = (OndLogLevel)read_word(o, v, "none", "failed", "all"); break;
+  case KIND_BOOL:
+    if (v->type != jbvBool) {
+      refuse_value(o, v, "Use true or false.");
+    }
+    *(bool *)field = v->val.boolean;
+    break;
+  case KIND_AFTER: ond_option_after(value_text(v), out); break;
+  case KIND_CHECKS: ond_option_checks(value_text(v), out); break;
   }
 }
 

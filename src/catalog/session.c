@@ -154,14 +154,27 @@ static char *temp_last(const char *search_path) {
   return s.data;
 }
 
-void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi) {
+static void owner_begin(OndScope *scope, Oid owner, int sec_context, const char *search_path) {
   GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
   scope->saved_read_only = XactReadOnly;
   scope->guc_nest_level = NewGUCNestLevel();
-  scope->spi = spi;
-  SetUserIdAndSecContext(owner, scope->saved_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+  SetUserIdAndSecContext(owner, scope->saved_sec_context | sec_context);
   pin_all(common_settings);
   pin("search_path", temp_last(search_path));
+}
+
+void ond_owner_write_begin(OndScope *scope, Oid owner, const char *search_path, bool spi) {
+  if (GetSessionUserId() != owner)
+    elog(ERROR, "the session is not the owner's");
+  owner_begin(scope, owner, 0, search_path);
+  scope->spi = spi;
+  if (spi && SPI_connect() != SPI_OK_CONNECT)
+    elog(ERROR, "SPI_connect failed");
+}
+
+void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi) {
+  owner_begin(scope, owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION, search_path);
+  scope->spi = spi;
   /* not as a setting: from 16 on it cannot be set for a part of a transaction. Nobody can set it back once a snapshot was taken. */
   XactReadOnly = true;
   if (spi && SPI_connect() != SPI_OK_CONNECT)

@@ -42,6 +42,11 @@ extern void ond_our_end(OndScope *scope);
 /* Switches to "owner": user, restricted operation, search_path as given (a list as in the setting) but pg_temp last, settings pinned, XactReadOnly. */
 extern void ond_owner_begin(OndScope *scope, Oid owner, const char *search_path, bool spi);
 extern void ond_owner_end(OndScope *scope);
+/*
+ * Likewise, but the owner may write, and enters restricted operations by what is called (REFRESH). Only in a session of the owner's own, and with nothing
+ * of ours in the transaction. Ends with ond_owner_end().
+ */
+extern void ond_owner_write_begin(OndScope *scope, Oid owner, const char *search_path, bool spi);
 
 /* Pins what text forms of values depend on, for the caller's GUC nest level. */
 extern void ond_pin_text_settings(void);

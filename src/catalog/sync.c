@@ -75,7 +75,7 @@ void ond_name_check(const char *kind, const char *name) {
 #define SYNC_SELECT                                                                                                                        \
   "SELECT sync_id, name, owner, model, model_search_path, destination_id, object, key, mode, mapping::text, schedule, options::text, "     \
   "version, columns::text, hash_seed, hash_format, state, state_reason, anchor, failures, resend, cursor_value, cursor_seen, "             \
-  "cursor_seen_at, full_pass_at, sent_model, sent_mapping, sent_definition, state_rows FROM ondatra.all_syncs WHERE "
+  "cursor_seen_at, full_pass_at, sent_model, sent_mapping, sent_definition, state_rows, key_unique FROM ondatra.all_syncs WHERE "
 
 static void fill_key(OndSync *s, int column, MemoryContext context) {
   bool isnull;
@@ -133,6 +133,7 @@ static void fill(OndSync *s, MemoryContext context) {
   s->sent_mapping = ond_row_text(27, context);
   s->sent_definition = ond_row_text(28, context);
   s->state_rows = ond_row_int64(29);
+  s->key_unique = ond_row_bool(30);
 }
 
 static OndSync *load_where(const char *sql, Oid type, Datum value) {

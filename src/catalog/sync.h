@@ -10,6 +10,7 @@
 #include "core/rate.h"
 #include "core/schedule.h"
 #include "datatype/timestamp.h"
+#include "utils/jsonb.h"
 
 typedef enum OndSyncState { OND_SYNC_CREATED, OND_SYNC_ACTIVE, OND_SYNC_PAUSED, OND_SYNC_ERROR, OND_SYNC_ARCHIVED } OndSyncState;
 
@@ -18,6 +19,20 @@ typedef enum OndOnConfigChange { OND_CONFIG_HOLD, OND_CONFIG_RESEND, OND_CONFIG_
 
 /* What of its rows' outcomes a sync writes down in ondatra.sync_log. */
 typedef enum OndLogLevel { OND_LOG_NONE, OND_LOG_FAILED, OND_LOG_ALL } OndLogLevel;
+/* A sync that this one runs after, and how its run must have ended. */
+typedef struct OndAfter {
+  char *sync;                 /* by name */
+  OndLimit max_failed;        /* failed and invalid rows, of the rows scanned; not given: any number */
+} OndAfter;
+
+/* A condition over each row, or over the whole model, and what happens where it does not hold. */
+typedef enum OndOnFail { OND_FAIL_INVALID, OND_FAIL_HOLD, OND_FAIL_WARN } OndOnFail;
+typedef struct OndCheck {
+  char *name;
+  char *sql;
+  bool whole;                 /* over the whole model */
+  OndOnFail on_fail;
+} OndCheck;
 
 /* `options` of a sync, checked; -1 or NULL: not given. Durations in microseconds. */
 typedef struct OndSyncOptions {
@@ -43,6 +58,12 @@ typedef struct OndSyncOptions {
   OndLogLevel sync_log;       /* default: none */
   int n_keep;                 /* columns of the model whose values are kept for deletes */
   char **keep;
+  int64 jitter_us;            /* an interval's due times are up to so much later; default 0 */
+  int n_after;
+  OndAfter *after;
+  bool refresh;               /* materialized views under the model, before each run */
+  int n_checks;
+  OndCheck *checks;
 } OndSyncOptions;
 
 typedef struct OndSync {
@@ -61,6 +82,7 @@ typedef struct OndSync {
   OndSyncOptions options;
   int64 version;
   char *columns;              /* JSON text: signature */
+  bool key_unique;            /* an index of the model's table made the key unique when the sync was defined */
   uint8 hash_seed[16];
   int hash_format;
   OndSyncState state;
@@ -105,6 +127,14 @@ extern void ond_destination_check_use(const OndSync *s, const OndDestination *d)
 
 /* Parses and checks `options` (a jsonb's text). Unknown members are errors whose hint lists the valid ones. mode is needed for defaults. */
 extern void ond_sync_options_parse(const char *json, OndMode mode, OndSyncOptions *out);
+
+/* What options_parts.c reads of the options: members that are lists or objects. */
+extern void ond_option_after(const char *json, OndSyncOptions *out);
+extern void ond_option_checks(const char *json, OndSyncOptions *out);
+/* A limit as in max_deletes; false: none. */
+extern bool ond_option_limit(const JsonbValue *v, OndLimit *limit);
+/* A duration as options take it, in microseconds; -1: none. */
+extern int64 ond_option_duration_us(const char *text);
 
 extern OndMode ond_mode_parse(const char *text);   /* error 22023 with the valid ones */
 extern const char *ond_mode_name(OndMode mode);

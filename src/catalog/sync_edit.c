@@ -25,11 +25,11 @@ static Datum key_datum(const OndSync *s) {
   return PointerGetDatum(construct_array(elements, s->n_keys, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* What the user said, and the columns: arguments $2 to $11 of insert and update. */
-#define SAID 10
+/* What the user said, and the columns: arguments $2 to $12 of insert and update. */
+#define SAID 11
 
 static void said_types(Oid *types) {
-  static const Oid said[SAID] = {TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+  static const Oid said[SAID] = {TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID};
 
   memcpy(types, said, sizeof(said));
 }
@@ -45,13 +45,14 @@ static void said_values(const OndSync *s, Datum *values, char *nulls) {
   values[7] = ond_text_datum(s->schedule, &nulls[7]);
   values[8] = CStringGetTextDatum(s->options_json);
   values[9] = CStringGetTextDatum(s->columns);
+  values[10] = BoolGetDatum(s->key_unique);
 }
 
 void ond_sync_insert(OndSync *s, bool paused) {
   const char *sql = "INSERT INTO ondatra.all_syncs (name, model, model_search_path, destination_id, object, key, mode, mapping, schedule, "
-                    "options, columns, owner, hash_seed, state, state_reason, next_run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, "
-                    "$9, $10::jsonb, $11::json, $12::oid::regrole, $13, CASE WHEN $14 THEN 'paused' ELSE 'created' END, "
-                    "CASE WHEN $14 THEN 'created paused' END, CASE WHEN $9 IS NOT NULL AND NOT $14 THEN pg_catalog.now() END) "
+                    "options, columns, key_unique, owner, hash_seed, state, state_reason, next_run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, "
+                    "$9, $10::jsonb, $11::json, $12, $13::oid::regrole, $14, CASE WHEN $15 THEN 'paused' ELSE 'created' END, "
+                    "CASE WHEN $15 THEN 'created paused' END, CASE WHEN $9 IS NOT NULL AND NOT $15 THEN pg_catalog.now() END) "
                     "ON CONFLICT (name) DO NOTHING RETURNING sync_id";
   Oid types[4 + SAID] = {TEXTOID};
   Datum values[4 + SAID];
@@ -83,7 +84,7 @@ void ond_sync_update(const OndSync *s) {
   static const char void_words[] = "The sync was edited: what was held is void.";
   const char *sql =
       "UPDATE ondatra.all_syncs SET model = $2, model_search_path = $3, destination_id = $4, object = $5, key = $6, mode = $7, "
-      "mapping = $8::json, schedule = $9, options = $10::jsonb, columns = $11::json, version = version "
+      "mapping = $8::json, schedule = $9, options = $10::jsonb, columns = $11::json, key_unique = $12, version = version "
       "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE sync_id OPERATOR(pg_catalog.=) $1";
   Oid types[1 + SAID] = {INT8OID};
   Datum values[1 + SAID];

@@ -33,6 +33,7 @@
 #include <xxhash.h>
 
 #include "catalog/settings.h"
+#include "engine/checks.h"
 #include "engine/diff.h"
 #include "engine/encode.h"
 #include "engine/execute.h"
@@ -431,6 +432,25 @@ static bool note_key(Receiver *r, Row *row) {
   return false;
 }
 
+/* A condition that is not true does not hold, NULL too. Rows that fail one and go all the same are only counted. */
+static void check_row(Receiver *r, Row *row) {
+  const OndSyncOptions *options = &r->spec->sync->options;
+
+  for (int i = 0; i < options->n_checks; i++) {
+    bool isnull;
+    Datum holds;
+
+    if (r->spec->check_value[i] < 0)
+      continue;
+    holds = get(row, r->columns.values + r->spec->check_value[i], &isnull);
+    if (!isnull && DatumGetBool(holds))
+      continue;
+    r->diff->checks[i]++;
+    if (options->checks[i].on_fail == OND_FAIL_INVALID && row->problem == NULL)
+      row->problem = psprintf("check \"%s\" failed: %s", options->checks[i].name, options->checks[i].sql);
+  }
+}
+
 /* Looks at a model row; OND_MODEL_INVALID when it cannot be sent (and recorded so). */
 static OndPresence examine(Receiver *r, Row *row) {
   OndFieldsRow made;
@@ -439,8 +459,10 @@ static OndPresence examine(Receiver *r, Row *row) {
     row->problem = "a column of the key is NULL";
   else if (note_key(r, row)) {
     row->problem = "duplicate key";
+    check_row(r, row);
     return OND_MODEL_INVALID;
   }
+  check_row(r, row);
   ond_fields_read(r->fields, row->slot->tts_values + r->columns.values, row->slot->tts_isnull + r->columns.values, &made);
   if (row->problem == NULL)
     row->problem = made.problem;
@@ -663,6 +685,8 @@ static void begin_pass(Receiver *r) {
   r->diff->doubt_ends = OND_NEVER;
   r->diff->waiting = r->diff->state_rows = r->diff->adopted = 0;
   r->diff->statements++;
+  for (int i = 0; i < r->spec->sync->options.n_checks; i++)
+    r->diff->checks[i] = 0;
   r->matched = r->left = 0;
   r->repeated = false;
   r->cursor_found = false;
@@ -721,19 +745,36 @@ static void finish_cursor(Receiver *r) {
   MemoryContextSwitchTo(saved);
 }
 
+/* Single duplicates are invalid rows; those of a table that could have none are another model than the sync was made for. */
+static void refuse_lost_key(const OndSpec *spec) {
+  StringInfoData names;
+
+  initStringInfo(&names);
+  for (int i = 0; i < spec->n_keys; i++)
+    appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", spec->keys[i].name);
+  ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION), errmsg("the key (%s) of model \"%s\" is not unique any more", names.data, spec->model->display),
+                  errdetail("Its table has lost the primary key or unique index that it had when the sync was defined, and now has rows with the same key."),
+                  errhint("Make the key unique again; or accept it with SELECT ondatra.update_sync(%s, model => ...): then these rows are invalid.",
+                          quote_literal_cstr(spec->sync->name))));
+}
+
 OndDiff *ond_diff(const OndDiffInput *input) {
   Receiver *r = receiver_create(input);
   char *sql = ond_diff_statement(input->spec, input->pass, input->keys_json);
 
   r->diff = palloc0(sizeof(OndDiff));
+  r->diff->checks = palloc0(sizeof(int64) * Max(input->spec->sync->options.n_checks, 1));
   execute(r, sql);
   if (r->diff->retyped)
     return r->diff;
   if (is_suspicious(r) && has_duplicates(r)) {
+    if (input->spec->sync->key_unique)
+      refuse_lost_key(input->spec);
     r->counting = true;
     execute(r, ond_diff_statement_counting(input->spec, input->pass, input->keys_json));
   }
   ond_key_set_free(&r->keys);
   finish_cursor(r);
+  ond_checks_whole(input->spec, input->pass, r->diff->checks);
   return r->diff;
 }

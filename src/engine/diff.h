@@ -63,6 +63,7 @@ typedef struct OndDiff {
   int64 adopted;              /* of the unchanged rows: those that adopt_known settled */
   int64 waiting;              /* of the PENDING rows: those whose lookup found no remote id yet */
   int64 doubt_ends;           /* unix microseconds: when the first other PENDING row may go; OND_NEVER: none */
+  int64 *checks;              /* per check of the options: rows for which it does not hold; over the whole model 0 or 1. NULL: no checks */
   int64 statements;           /* 2 when duplicate keys made a second pass necessary */
   bool retyped;               /* columns have other types than the spec was compiled for: nothing was read */
 } OndDiff;

@@ -9,6 +9,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 
 #include "catalog/session.h"
@@ -96,6 +97,19 @@ static bool state_trips(const OndGuardInput *in, OndGuard *guard) {
                                        rows_of(in->diff->state_rows), number(in->sync->state_rows)));
 }
 
+/* "check "has an address" failed for 12 rows (on_fail: hold): email LIKE '%@%'"; the first of them that holds. */
+static bool checks_trip(const OndGuardInput *in, OndGuard *guard) {
+  for (int i = 0; i < in->sync->options.n_checks; i++) {
+    const OndCheck *check = &in->sync->options.checks[i];
+
+    if (check->on_fail != OND_FAIL_HOLD || in->diff->checks[i] == 0)
+      continue;
+    return trip(guard, "checks", check->whole ? psprintf("check \"%s\" failed (on_fail: hold): %s", check->name, check->sql)
+                                              : psprintf("check \"%s\" failed for %s (on_fail: hold): %s", check->name, rows_of(in->diff->checks[i]), check->sql));
+  }
+  return false;
+}
+
 /* What the run would send of so many, with run_sync's max_rows. */
 static int64 capped(const OndGuardInput *in, int64 rows) {
   return in->max_rows >= 0 ? Min(rows, in->max_rows) : rows;
@@ -138,5 +152,24 @@ static bool changes_trip(const OndGuardInput *in, OndGuard *guard) {
 bool ond_guard_trips(const OndGuardInput *in, OndGuard *guard) {
   if (in->pass == OND_PASS_KEYS)
     return false;
-  return empty_trips(in, guard) || state_trips(in, guard) || deletes_trip(in, guard) || config_change_trips(in, guard) || changes_trip(in, guard);
+  return empty_trips(in, guard) || state_trips(in, guard) || checks_trip(in, guard) || deletes_trip(in, guard) || config_change_trips(in, guard) || changes_trip(in, guard);
+}
+
+void ond_guard_note_checks(const OndSync *sync, int64 run_id, const OndDiff *diff) {
+  Oid types[2] = {INT8OID, TEXTOID};
+  Datum values[2] = {Int64GetDatum(run_id)};
+  StringInfoData s;
+
+  if (sync->options.n_checks == 0)
+    return;
+  initStringInfo(&s);
+  appendStringInfoChar(&s, '{');
+  for (int i = 0; i < sync->options.n_checks; i++) {
+    appendStringInfoString(&s, i > 0 ? ", " : "");
+    escape_json(&s, sync->options.checks[i].name);
+    appendStringInfo(&s, ": " INT64_FORMAT, diff->checks[i]);
+  }
+  appendStringInfoChar(&s, '}');
+  values[1] = CStringGetTextDatum(s.data);
+  ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_runs SET checks = $2::pg_catalog.jsonb WHERE run_id OPERATOR(pg_catalog.=) $1", 2, types, values, NULL);
 }

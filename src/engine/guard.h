@@ -3,6 +3,7 @@
  *
  *   empty          the model has no rows at all, though rows were delivered            (on_empty)
  *   state          the state table has far fewer rows than after the last run
+ *   checks         a condition of the user's does not hold, for a row or for the whole model   (checks, on_fail: hold)
  *   deletes        more deletes than max_deletes allows, counted over 24 hours
  *   config_change  model or mapping were edited, and more than a tenth of the rows would go again   (on_config_change)
  *   changes        more creates and updates than max_changes allows
@@ -36,6 +37,9 @@ extern bool ond_guard_trips(const OndGuardInput *input, OndGuard *guard);
 
 /* Rows that runs of the sync deleted in the last 24 hours; approved ones do not count. Inside "ours". */
 extern int64 ond_guard_deleted_lately(int64 sync_id);
+
+/* Writes into the run's row what the checks found: {"name": rows for which it does not hold, …}. Inside "ours". */
+extern void ond_guard_note_checks(const OndSync *sync, int64 run_id, const OndDiff *diff);
 
 /* The definition of the model where it is a view, else NULL. In the owner's scope. */
 extern char *ond_guard_definition(const OndModel *model);

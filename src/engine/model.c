@@ -8,6 +8,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
@@ -185,4 +186,42 @@ char **ond_model_primary_key(const OndModel *model, int *n) {
   ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the sync needs a key"),
                   errdetail("Model \"%s\" has no primary key.", model->display),
                   errhint("Name the columns that identify a row, as in key => '{id}'. %s", ond_model_columns_hint(model))));
+}
+
+/* All of its columns are in the key, and no row is left out of it. */
+static bool index_covers(Oid index, Oid relid, int n_keys, char *const *keys) {
+  HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+  Form_pg_index form;
+  bool covers;
+
+  if (!HeapTupleIsValid(tuple))
+    return false;
+  form = (Form_pg_index)GETSTRUCT(tuple);
+  covers = form->indisunique && form->indisvalid && heap_attisnull(tuple, Anum_pg_index_indpred, NULL) && heap_attisnull(tuple, Anum_pg_index_indexprs, NULL);
+  for (int i = 0; i < form->indnkeyatts && covers; i++) {
+    const char *column = get_attname(relid, form->indkey.values[i], true);
+    bool found = false;
+
+    for (int k = 0; k < n_keys && column != NULL; k++)
+      found = found || strcmp(keys[k], column) == 0;
+    covers = found;
+  }
+  ReleaseSysCache(tuple);
+  return covers;
+}
+
+bool ond_model_key_is_unique(const OndModel *model, int n_keys, char *const *keys) {
+  Relation rel;
+  List *indexes;
+  ListCell *cell;
+  bool unique = false;
+
+  if (!OidIsValid(model->relid))
+    return false;
+  rel = relation_open(model->relid, AccessShareLock);
+  indexes = rel->rd_rel->relhasindex ? RelationGetIndexList(rel) : NIL;
+  foreach (cell, indexes)
+    unique = unique || index_covers(lfirst_oid(cell), model->relid, n_keys, keys);
+  relation_close(rel, AccessShareLock);
+  return unique;
 }

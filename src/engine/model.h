@@ -33,6 +33,9 @@ extern OndModel *ond_model_analyze(const char *text);
 /* The model's primary key columns (a table's), or an error that says to name the key. */
 extern char **ond_model_primary_key(const OndModel *model, int *n);
 
+/* True when the model is a table with a unique index on (some of) these columns and nothing else: no two rows can have the same key. */
+extern bool ond_model_key_is_unique(const OndModel *model, int n_keys, char *const *keys);
+
 /* Number of a column, -1: none. */
 extern int ond_model_column(const OndModel *model, const char *name);
 /* "The model has the columns id, email, plan." */

@@ -41,6 +41,7 @@
 #include "engine/guard.h"
 #include "engine/held.h"
 #include "engine/record.h"
+#include "engine/refresh.h"
 #include "engine/resume.h"
 #include "engine/rewritten.h"
 #include "engine/run.h"
@@ -96,25 +97,26 @@ static void phase(Run *run, OndPhase p) {
 
 /* --- open ------------------------------------------------------------------------------------------------- */
 
+/* A run of a few rows, as somebody asked with keys or max_rows. */
+static bool is_canary(const Run *run) {
+  return run->request->keys != NULL || run->request->max_rows >= 0;
+}
+
 static void insert_run(const Run *run) {
-  Oid types[7] = {INT8OID, INT8OID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
-  Datum values[7] = {Int64GetDatum(run->run_id),
+  Oid types[8] = {INT8OID, INT8OID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID};
+  Datum values[8] = {Int64GetDatum(run->run_id),
                      Int64GetDatum(run->sync->sync_id),
                      CStringGetTextDatum(run->sync->name),
                      ObjectIdGetDatum(run->sync->owner),
                      CStringGetTextDatum(run->request->trigger),
                      CStringGetTextDatum(run->request->requested_by),
-                     TimestampTzGetDatum(run->request->queued_at)};
+                     TimestampTzGetDatum(run->request->queued_at),
+                     BoolGetDatum(is_canary(run))};
 
   ond_spi(SPI_OK_INSERT,
-          "INSERT INTO ondatra.all_runs (run_id, sync_id, sync_name, owner, status, trigger, requested_by, queued_at, started_at)"
-          " VALUES ($1, $2, $3, $4::pg_catalog.regrole, 'running', $5, $6, $7, pg_catalog.clock_timestamp())",
-          7, types, values, NULL);
-}
-
-/* A run of a few rows, as somebody asked with keys or max_rows. */
-static bool is_canary(const Run *run) {
-  return run->request->keys != NULL || run->request->max_rows >= 0;
+          "INSERT INTO ondatra.all_runs (run_id, sync_id, sync_name, owner, status, trigger, requested_by, queued_at, started_at, canary)"
+          " VALUES ($1, $2, $3, $4::pg_catalog.regrole, 'running', $5, $6, $7, pg_catalog.clock_timestamp(), $8)",
+          8, types, values, NULL);
 }
 
 /* What was asked for so far is covered by this run: its snapshot comes later. A canary covers nothing. */
@@ -426,6 +428,8 @@ static void read_model(Run *run) {
 
   phase(run, OND_PHASE_READING);
   INSTR_TIME_SET_CURRENT(start);
+  if (run->sync->options.refresh && run->approval == NULL) /* what was approved is the model as it was */
+    ond_refresh(run->sync, model_deadline(run), run->host->stop_asked);
   read_until_whole(run);
   INSTR_TIME_SET_CURRENT(end);
   INSTR_TIME_SUBTRACT(end, start);
@@ -457,6 +461,7 @@ static void note_diff(Run *run) {
   count_verdicts(run);
   ond_tx_begin();
   ond_run_write_counters(run->run_id, &run->counters);
+  ond_guard_note_checks(run->sync, run->run_id, run->diff);
   ond_record_settle(run->sync, run->sync->n_keys, run->key_types, run->store);
   ond_failed_rows_invalid(run->sync, run->run_id, run->diff, run->pass);
   ond_tx_commit_soon(); /* the first window's commit, or the run's last one, is to come */

@@ -6,6 +6,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_type.h"
 #include "parser/parser.h"
@@ -119,33 +120,33 @@ static void compile_mapping_document(OndSpec *spec) {
 }
 
 /* One expression and nothing else: the text must parse alone as SELECT (text) with one target and no other clause. */
-static void check_expression(const char *target, const char *text) {
+static void check_expression(const char *what, const char *text) {
   List *raw = raw_parser(psprintf("SELECT (\n%s\n)", text), RAW_PARSE_DEFAULT);
   SelectStmt *select = list_length(raw) == 1 ? (SelectStmt *)linitial_node(RawStmt, raw)->stmt : NULL;
 
   if (select == NULL || !IsA(select, SelectStmt) || list_length(select->targetList) != 1 || select->fromClause != NIL || select->whereClause != NULL ||
       select->groupClause != NIL || select->havingClause != NULL || select->sortClause != NIL || select->op != SETOP_NONE || select->limitCount != NULL ||
       select->limitOffset != NULL || select->intoClause != NULL || select->lockingClause != NIL || select->windowClause != NIL)
-    ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("sql source of \"%s\" in the mapping is not one expression", target),
+    ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("%s is not one expression", what),
                     errhint("Write an expression over the model's columns, as in lower(email).")));
 }
 
 /* A value for each row: what makes more rows, or fewer, or one of many would change what is in the model. */
-static void check_row_expression(const char *target, const char *sql) {
+static void check_row_expression(const char *what, const char *sql) {
   Query *query = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT)), sql, NULL, 0, NULL));
 
   if (query->hasTargetSRFs || query->hasAggs)
     ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                    errmsg("sql source of \"%s\" in the mapping %s", target, query->hasAggs ? "is an aggregate" : "returns a set"),
+                    errmsg("%s %s", what, query->hasAggs ? "is an aggregate" : "returns a set"),
                     errhint("Write an expression with one value for each row; aggregates and sets belong into the model, or into a subquery.")));
 }
 
 /* The type of an expression over the model. */
-static Oid expression_type(const OndSpec *spec, const char *target, const char *sql) {
+static Oid expression_type(const OndSpec *spec, const char *what, const char *sql) {
   char *text = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query); /* no joins: an expression is over the model alone */
   OndModel *probe = ond_model_analyze(text);
 
-  check_row_expression(target, text);
+  check_row_expression(what, text);
   return probe->columns[0].type;
 }
 
@@ -253,9 +254,10 @@ static void compile_fields(OndSpec *spec) {
       case OND_SOURCE_LOOKUP: compile_lookup(spec, i, f); break;
       case OND_SOURCE_SQL: {
         char *sql = psprintf("(\n%s\n)", f->text);
+        char *what = psprintf("sql source of \"%s\" in the mapping", f->target);
 
-        check_expression(f->target, f->text);
-        spec->field_value[i] = add_value(spec, f->target, sql, expression_type(spec, f->target, sql));
+        check_expression(what, f->text);
+        spec->field_value[i] = add_value(spec, f->target, sql, expression_type(spec, what, sql));
         break;
       }
     }
@@ -480,6 +482,49 @@ static void compile_cursor(OndSpec *spec) {
   }
 }
 
+/* --- checks ----------------------------------------------------------------------------------------------- */
+
+static void check_condition_type(const char *what, Oid type) {
+  if (getBaseType(type) != BOOLOID)
+    ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("%s is of type %s, not a condition", what, format_type_be(type)),
+                    errhint("Write what holds where all is well, such as email LIKE '%%@%%' or count(*) > 100.")));
+}
+
+/* A condition over all rows has one value for all of them. */
+static void check_whole_condition(const OndSpec *spec, const char *what, const char *sql) {
+  char *text = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query);
+  Query *query = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT)), text, NULL, 0, NULL));
+
+  if (!query->hasAggs || query->hasTargetSRFs)
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("%s has no aggregate, or returns a set", what),
+                    errhint("Write a condition over the whole model, such as count(*) > 100; one over each row belongs to \"row\".")));
+  check_condition_type(what, exprType((Node *)linitial_node(TargetEntry, query->targetList)->expr));
+}
+
+static void compile_checks(OndSpec *spec) {
+  const OndSyncOptions *options = &spec->sync->options;
+
+  if (options->n_checks == 0)
+    return;
+  spec->check_value = palloc(sizeof(int) * options->n_checks);
+  for (int i = 0; i < options->n_checks; i++) {
+    const OndCheck *check = &options->checks[i];
+    char *what = psprintf("the condition of check \"%s\"", check->name);
+    char *sql = psprintf("(\n%s\n)", check->sql);
+    Oid type;
+
+    check_expression(what, check->sql);
+    spec->check_value[i] = -1;
+    if (check->whole) {
+      check_whole_condition(spec, what, sql);
+      continue;
+    }
+    type = expression_type(spec, what, sql);
+    check_condition_type(what, type);
+    spec->check_value[i] = add_value(spec, check->name, sql, type);
+  }
+}
+
 static void check_types(const OndSpec *spec) {
   for (int i = 0; i < spec->n_values; i++)
     (void)ond_encoder_create(spec->values[i].type, spec->values[i].name);
@@ -508,6 +553,7 @@ OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDes
   compile_keep(spec);
   compile_connector(spec, destination);
   compile_cursor(spec);
+  compile_checks(spec);
   check_types(spec);
   return spec;
 }
@@ -545,15 +591,15 @@ char *ond_sync_check(const OndSync *sync, const OndModel *model, const OndDestin
   OndSpec *spec = ond_spec_build(sync, model, destination);
   StringInfoData sql;
 
-  /* runs nothing of the model, but checks the owner's rights on all that it reads */
+  /* runs nothing of the model, but checks the owner's rights on all that it reads; what the first run will fill may be without data still */
   initStringInfo(&sql);
-  appendStringInfoString(&sql, "SELECT ");
+  appendStringInfoString(&sql, sync->options.refresh ? "EXPLAIN SELECT " : "SELECT ");
   for (int i = 0; i < spec->n_values; i++)
     appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", spec->values[i].sql);
   appendStringInfoChar(&sql, ' ');
   ond_spec_append_from(&sql, spec);
   appendStringInfoString(&sql, " LIMIT 0");
-  if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql.data, true, 0) != SPI_OK_SELECT)
+  if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql.data, !sync->options.refresh, 0) < 0)
     elog(ERROR, "could not check the model");
   SPI_finish();
   return signature(spec);

@@ -60,6 +60,7 @@ typedef struct OndSpec {
   int *kept_value;
   int *field_type;            /* per mapping field: the connector's type it takes the form of, -1: none; NULL: no field has one */
   int cursor_value;           /* -1: no cursor */
+  int *check_value;           /* per check of the options: the value that is its condition, -1: over the whole model; NULL: no checks */
   bool free_registered;
 } OndSpec;
 

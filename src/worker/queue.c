@@ -48,11 +48,34 @@ static void text_column(uint64 row, int number, char *out, size_t size) {
   strlcpy(out, text != NULL ? text : "", size);
 }
 
+/*
+ * "All syncs that it runs after have finished well since it last ran": counted anew each time, so that nothing has to be remembered. A run of a few rows
+ * neither starts others nor counts as having run.
+ */
+static const char after_sql[] =
+    "LEFT JOIN LATERAL ("
+    "  SELECT coalesce((SELECT r.started_at FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.started_at IS NOT NULL AND NOT r.canary "
+    "                   ORDER BY r.run_id DESC LIMIT 1), s.created_at) AS since) l ON s.options ? 'after' "
+    "LEFT JOIN LATERAL ("
+    "  SELECT max(d.finished_at) AS finished_at FROM jsonb_array_elements(s.options -> 'after') a(v) "
+    "  CROSS JOIN LATERAL (SELECT coalesce(a.v ->> 'sync', a.v #>> '{}') AS name, coalesce(a.v -> 'accept', '[\"succeeded\"]') AS accept, "
+    "                             a.v -> 'max_failed' AS most) p "
+    "  LEFT JOIN LATERAL ("
+    "    SELECT min(r.finished_at) AS finished_at FROM ondatra.all_syncs t JOIN ondatra.all_runs r ON r.sync_id = t.sync_id "
+    "    WHERE t.name = p.name AND r.finished_at > l.since AND NOT r.canary AND p.accept ? r.status "
+    "      AND (p.most IS NULL OR r.rows_failed + r.rows_invalid + r.deletes_failed <= greatest("
+    "           CASE jsonb_typeof(p.most) WHEN 'number' THEN p.most::numeric WHEN 'object' THEN coalesce((p.most ->> 'floor')::numeric, 0) ELSE 0 END, "
+    "           CASE jsonb_typeof(p.most) WHEN 'string' THEN rtrim(p.most #>> '{}', '% ')::numeric WHEN 'object' THEN (p.most ->> 'percent')::numeric "
+    "             ELSE 0 END * r.rows_scanned / 100))) d ON true "
+    "  HAVING count(*) = count(d.finished_at)) f ON s.options ? 'after' ";
+
 /* "Did not get through": interrupted, or failed without having started. */
-static const char due_sql[] =
+static const char due_columns[] =
     "SELECT s.sync_id, s.name, s.owner::pg_catalog.oid, s.next_run_at, q.trigger, q.requested_by, q.requested_at, b.lost, b.finished_at, "
-    "LEAST(q.requested_at, s.next_run_at, s.recover_at) AS due_at "
-    "FROM ondatra.all_syncs s "
+    "LEAST(q.requested_at, s.next_run_at, s.recover_at, f.finished_at) AS due_at, f.finished_at <= $1 "
+    "FROM ondatra.all_syncs s ";
+
+static const char due_reasons[] =
     "LEFT JOIN LATERAL (SELECT r.trigger, r.requested_by, r.requested_at FROM ondatra.run_requests r "
     "                   WHERE r.sync_id = s.sync_id ORDER BY r.request_id LIMIT 1) q ON true "
     "CROSS JOIN LATERAL ("
@@ -64,7 +87,7 @@ static const char due_sql[] =
         LOOK_BACK) ") t) u "
                    "  WHERE u.others = 0) b "
                    "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR "
-                   "q.requested_at IS NOT NULL) "
+                   "q.requested_at IS NOT NULL OR f.finished_at IS NOT NULL) "
                    "  AND NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.finished_at IS NULL AND r.status = "
                    "'held' AND r.approved_by IS NULL) "
                    "ORDER BY due_at, s.sync_id LIMIT " CppAsString2(OND_QUEUE_MAX);
@@ -91,7 +114,10 @@ static void fill_due(OndDue *due, uint64 row, TimestampTz now, MemoryContext con
   if (isnull) {
     char *owner = GetUserNameFromId(due->owner, true);
 
-    strlcpy(due->trigger, next_run_at <= now ? "schedule" : "recovery", sizeof(due->trigger));
+    bool no_parents;
+    bool after = DatumGetBool(column(row, 11, &no_parents)) && !no_parents;
+
+    strlcpy(due->trigger, next_run_at <= now ? "schedule" : after ? "after" : "recovery", sizeof(due->trigger));
     strlcpy(due->requested_by, owner != NULL ? owner : "", sizeof(due->requested_by));
   } else {
     text_column(row, 5, due->trigger, sizeof(due->trigger));
@@ -109,7 +135,7 @@ OndDue *ond_queue_due(TimestampTz now, const int64 *running, int n_running, Memo
     elements[i] = Int64GetDatum(running[i]);
   values[0] = TimestampTzGetDatum(now);
   values[1] = PointerGetDatum(construct_array(elements, n_running, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-  *n = (int)ond_spi(SPI_OK_SELECT, due_sql, 2, types, values, NULL);
+  *n = (int)ond_spi(SPI_OK_SELECT, psprintf("%s%s%s", due_columns, after_sql, due_reasons), 2, types, values, NULL);
   list = MemoryContextAllocZero(context, sizeof(OndDue) * Max(*n, 1));
   for (int i = 0; i < *n; i++)
     fill_due(&list[i], i, now, context);
