@@ -10,8 +10,7 @@
  *   - a value other than the one in doubt is never sent before sent_at + in_doubt_wait, nor one other than that of an unanswered try whose
  *     change was accepted at another try.
  *   - a refused version is not sent before retry_at, unless a person asked (resend).
- *   - with on_unknown = hold, what is in doubt is marked refused for ever, however the run ended; only a person or another version takes
- *     the mark off.
+ *   - with on_unknown = hold, what is in doubt is held, however the run ended; only a person, or a definite answer to it, lets it go.
  *
  * The mode governs new changes; a change in doubt is finished as it was begun.
  */
@@ -51,6 +50,15 @@ const char *ond_outcome_class(OndOutcome o) {
   return NULL;
 }
 
+char ond_doubt_letter(const OndKeyState *s) {
+  return (char)(s->held ? s->doubt_op - 'a' + 'A' : s->doubt_op);
+}
+
+void ond_doubt_from_letter(OndKeyState *s, char letter) {
+  s->held = letter >= 'A' && letter <= 'Z';
+  s->doubt_op = (OndOp)(s->held ? letter - 'A' + 'a' : letter);
+}
+
 bool ond_key_state_is_empty(const OndKeyState *s) {
   return !s->has_accepted && !s->has_refused && s->doubt_op == OND_OP_NONE && s->sent_at == 0;
 }
@@ -76,17 +84,11 @@ static OndHash version_of(OndOp op, OndHash hash) {
   return op == OND_OP_DELETE ? OND_HASH_DELETE : hash;
 }
 
-/* In doubt, and not to be sent again but by a person: at most once. */
-static bool is_held(const OndKeyState *s) {
-  return s->doubt_op != OND_OP_NONE && s->has_refused && s->retry_at == OND_NEVER &&
-         ond_hash_equal(s->refused, version_of(s->doubt_op, s->doubt_hash));
-}
-
 /* The verdict v, and the mark of a refused version that is out of date goes. That of a held change is not: its outcome is still unknown. */
 static OndPlan settled(OndVerdict v, const OndKeyState *s) {
   OndPlan p = verdict(v);
 
-  if (s->has_refused && !is_held(s)) {
+  if (s->has_refused && !s->held) {
     p.settle = true;
     p.after = *s;
     p.after.has_refused = false;
@@ -121,7 +123,7 @@ static OndPlan plan_in_doubt(const OndKeyState *s, OndHash hash, const OndPlanPo
   if (waits(s, hash, policy))
     return verdict(OND_V_HELD_BACK);
   if (s->doubt_op != OND_OP_DELETE && ond_hash_equal(s->doubt_hash, hash))
-    return again(s->doubt_op == OND_OP_CREATE ? OND_V_CREATE : OND_V_UPDATE);
+    return s->held && !policy->resend ? verdict(OND_V_HELD_BACK) : again(s->doubt_op == OND_OP_CREATE ? OND_V_CREATE : OND_V_UPDATE);
   if (may_still_arrive(s, policy))
     return verdict(OND_V_PENDING);
   if (s->doubt_op == OND_OP_DELETE && policy->mode != OND_MODE_UPDATE)
@@ -148,7 +150,7 @@ static OndPlan plan_row(const OndKeyState *s, OndHash hash, const OndPlanPolicy 
 static OndPlan plan_delete(const OndKeyState *s, const OndPlanPolicy *policy) {
   if (!s->has_accepted && s->doubt_op == OND_OP_NONE)
     return verdict(may_still_arrive(s, policy) ? OND_V_KEEP : OND_V_FORGET); /* never got there, or is deleted */
-  if (waits(s, OND_HASH_DELETE, policy))
+  if (waits(s, OND_HASH_DELETE, policy) || (s->doubt_op == OND_OP_DELETE && s->held && !policy->resend))
     return verdict(OND_V_DELETE_HELD);
   if (s->doubt_op == OND_OP_DELETE)
     return again(OND_V_DELETE);
@@ -191,6 +193,7 @@ OndPlan ond_change_plan(const OndKeyState *state, OndPresence presence, const On
 static void set_doubt(OndKeyState *s, OndOp op, OndHash hash, int64_t change_id, int64_t sent_at) {
   bool older = s->doubt_op != OND_OP_NONE && (s->change_id != change_id || ond_hash_equal(s->doubt_hash, OND_HASH_UNKNOWN));
 
+  s->held = s->held && s->change_id == change_id;
   s->doubt_op = op;
   s->doubt_hash = older ? OND_HASH_UNKNOWN : version_of(op, hash);
   s->change_id = change_id;
@@ -211,6 +214,7 @@ static int attempts_before(const OndKeyState *s, OndOp op, OndHash hash) {
 
 /* A definite no to the change in doubt. To a delete: what was in doubt before it still is. */
 static void clear_doubt(OndKeyState *s) {
+  s->held = false;
   if (ond_hash_equal(s->doubt_hash, OND_HASH_UNKNOWN)) {
     s->doubt_op = s->has_accepted ? OND_OP_UPDATE : OND_OP_CREATE;
     return;
@@ -258,7 +262,7 @@ OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, OndHash ha
   OndResolution r;
   bool same_change;
   bool unknown;
-  bool definite = outcome == OND_OUT_REJECTED;
+  bool definite = outcome == OND_OUT_REJECTED && !sending->in_doubt && !sending->other_way;
   bool in_doubt = sending->in_doubt || outcome == OND_OUT_UNKNOWN;
 
   if (outcome == OND_OUT_ACCEPTED)
@@ -282,7 +286,8 @@ OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, OndHash ha
   if (outcome == OND_OUT_NOT_SENT || (policy->interrupted && !(unknown && policy->hold_unknown)))
     return r;
   r.failed = true;
-  r.failed_as = unknown && policy->hold_unknown && outcome != OND_OUT_INVALID ? OND_OUT_UNKNOWN : outcome;
+  r.failed_as = unknown && policy->hold_unknown && outcome != OND_OUT_INVALID && outcome != OND_OUT_REJECTED ? OND_OUT_UNKNOWN : outcome;
+  r.after.held = r.after.held || (unknown && policy->hold_unknown);
   r.attempts = attempts_before(&r.after, op, hash) + 1;
   r.next_attempt_at = next_attempt(outcome, unknown, r.attempts, policy);
   set_refused(&r.after, op, hash, r.attempts, r.next_attempt_at);
@@ -303,7 +308,9 @@ bool ond_change_fold(const OndKeyState *before, OndOp op, OndHash hash, int64_t 
     after->sent_at = sent_at;
   } else
     set_doubt(after, op, hash, change_id, sent_at);
-  if (hold && !is_held(after))
+  if (hold && !after->held) {
+    after->held = true;
     set_refused(after, op, hash, attempts_before(after, op, hash) + 1, OND_NEVER);
+  }
   return true;
 }

@@ -21,6 +21,12 @@
  *
  * REFUSED and DOUBT stand beside ACCEPTED: they never erase what was accepted before.
  *
+ * A no ends the doubt about its change only when it came by the same way: a record that "exists" already and refuses the update may be what a create
+ * without an answer has made.
+ *
+ * With on_unknown = hold a change in doubt is held: it never goes again by itself, whatever becomes of other versions meanwhile. The answer to another
+ * change that settles the key, or a person, ends that.
+ *
  * What ends a doubt does not bring back a request that is still on its way: a try without an answer may arrive after another try of the same change was
  * accepted. So `sent_at` stays with what was accepted (after a delete: alone) until in_doubt_wait is over, and until then no other version goes out.
  *
@@ -67,10 +73,15 @@ typedef struct OndKeyState {
   int32_t attempts;        /* when has_refused: failed runs of `refused` */
   OndOp doubt_op;          /* OND_OP_NONE: not in doubt */
   OndHash doubt_hash;
+  bool held;               /* when in doubt: only a person may send this change again */
   int64_t sent_at;         /* when in doubt: unix microseconds of the last sending; else, when not 0: a try of the change that was accepted last got no
                               answer at that time and may still arrive */
   int64_t change_id;       /* of the last change that was sent for the key; 0: none */
 } OndKeyState;
+
+/* doubt_op and held as one letter of the state table: c, u, d; held in capitals. */
+extern char ond_doubt_letter(const OndKeyState *s);
+extern void ond_doubt_from_letter(OndKeyState *s, char letter);
 
 /* Nothing worth a row. */
 extern bool ond_key_state_is_empty(const OndKeyState *s);
@@ -143,7 +154,8 @@ typedef struct OndResolvePolicy {
 /* How one change was sent in one run. */
 typedef struct OndSending {
   bool in_doubt;               /* some try may have reached the destination without a definite answer after it (sticky over tries; a definite answer
-                                  clears it, a later "not sent" does not) */
+                                  clears it, a later "not sent" does not). With REJECTED: a try by another way than the one that was refused */
+  bool other_way;              /* the last try did not go by the operation's own route: a no says nothing of what other runs sent */
   int64_t sent_at;             /* unix microseconds of the last try, 0: never sent */
   int64_t late_at;             /* of the last try that may still arrive, whatever came after it; 0: none */
 } OndSending;

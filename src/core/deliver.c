@@ -63,6 +63,10 @@ typedef struct Delivery {
   bool asked;                /* somebody wants it to end now: do not wait for answers */
 } Delivery;
 
+OndRoute ond_op_route(OndOp op) {
+  return op == OND_OP_DELETE ? OND_ROUTE_DELETE : op == OND_OP_UPDATE ? OND_ROUTE_UPDATE : OND_ROUTE_CREATE;
+}
+
 static const OndDeliveryOp *route_policy(const Delivery *d, OndRoute route) {
   switch (route) {
     case OND_ROUTE_DELETE: return &d->policy->delete;
@@ -250,7 +254,7 @@ static void note_answer(OndRequest *r, const OndReply *reply) {
     if (reply->answer == OND_ANSWER_IN_DOUBT)
       task->in_doubt = true;
     else if (reply->answer == OND_ANSWER_REFUSED)
-      task->in_doubt = false;
+      task->in_doubt = task->older_doubt;
   }
 }
 
@@ -258,8 +262,10 @@ static void note_answer(OndRequest *r, const OndReply *reply) {
 static void note_row_doubt(OndTask *task) {
   if (task->outcome == OND_OUT_UNKNOWN)
     task->in_doubt = true;
-  else if (task->outcome == OND_OUT_ACCEPTED || task->outcome == OND_OUT_REJECTED)
+  else if (task->outcome == OND_OUT_ACCEPTED)
     task->in_doubt = false;
+  else if (task->outcome == OND_OUT_REJECTED)
+    task->in_doubt = task->older_doubt;
 }
 
 /* Goes on by another way, behind others that do. */
@@ -268,6 +274,7 @@ static void go_behind(Delivery *d, OndTask *task) {
   TaskList later = {0};
 
   task->again = false;
+  task->older_doubt = task->in_doubt;
   d->n_behind++;
   if (d->policy->ordered) {
     later = *list;

@@ -35,6 +35,7 @@
 /* Which of the connector's operations carries a task next. The engine decides; a read changes nothing at the destination. */
 typedef enum OndRoute { OND_ROUTE_CREATE, OND_ROUTE_UPDATE, OND_ROUTE_DELETE, OND_ROUTE_LOOKUP } OndRoute;
 #define OND_ROUTES (OND_ROUTE_LOOKUP + 1)
+extern OndRoute ond_op_route(OndOp op); /* an operation's own */
 
 typedef struct OndTask {
   /* set by the engine */
@@ -46,6 +47,7 @@ typedef struct OndTask {
   /* set by delivery */
   OndOutcome outcome;        /* when resolved */
   bool in_doubt;             /* some try may have arrived and nothing definite came after it */
+  bool older_doubt;          /* and that was by another route than the task's now: a no by this one does not end it */
   bool interrupted;          /* the run stopped while this was under way */
   int64_t sent_at;           /* unix microseconds of the last try; 0: never on the wire */
   int64_t late_at;           /* of the last try that may still arrive (ond_classify_may_arrive), whatever came after it; 0: none */

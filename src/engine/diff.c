@@ -127,7 +127,7 @@ static void decode_state(const Receiver *r, Row *row) {
   }
   d = get(row, c->doubt_op, &isnull);
   if (!isnull) {
-    s->doubt_op = (OndOp)DatumGetChar(d);
+    ond_doubt_from_letter(s, DatumGetChar(d));
     (void)get_hash(row, c->doubt_hash, &s->doubt_hash);
   }
   s->sent_at = get_time(row, c->sent_at);

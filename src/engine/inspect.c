@@ -386,6 +386,8 @@ static void append_state(StringInfo s, const OndObservation *o) {
   member_text(s, "operation", ond_op_name(state->doubt_op));
   member_hash(s, "hash", true, &state->doubt_hash);
   member_time(s, "sent_at", state->sent_at);
+  if (state->held)
+    member_text(s, "held", "until retry_failed()");
   appendStringInfoChar(s, '}');
 }
 

@@ -265,9 +265,9 @@ OndCounters *ond_recorder_counters(OndRecorder *r) {
 }
 
 static OndResolution resolve(const OndRecorder *r, const OndChangeRow *row) {
-  OndSending sending = {row->task.in_doubt, row->task.sent_at, row->task.late_at};
-  OndResolvePolicy policy;
   OndOp op = row->task.op;
+  OndSending sending = {row->task.in_doubt, row->task.route != ond_op_route(op), row->task.sent_at, row->task.late_at};
+  OndResolvePolicy policy;
 
   policy.now = ond_to_unix_us(GetCurrentTimestamp());
   policy.in_doubt_wait_us = r->in_doubt_wait_us;

@@ -49,7 +49,8 @@ int64 ond_retry_failed(const OndSync *sync, const char *keys_json) {
 
   ond_our_begin(&scope, true);
   initStringInfo(&s);
-  appendStringInfo(&s, "UPDATE %s s SET _retry_at = pg_catalog.clock_timestamp(), _attempts = 0 FROM", ond_state_table_name(sync->sync_id));
+  appendStringInfo(&s, "UPDATE %s s SET _retry_at = pg_catalog.clock_timestamp(), _attempts = 0,"
+                       " _doubt_op = pg_catalog.lower(_doubt_op::pg_catalog.text)::pg_catalog.\"char\" FROM", ond_state_table_name(sync->sync_id));
   append_failed_states(&s, sync, keys_json);
   execute(s.data, SPI_OK_UPDATE);
   /* rows the diff finds invalid are looked at again by every run: there is nothing to release */

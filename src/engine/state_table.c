@@ -266,7 +266,7 @@ static void set_values(const OndStateWrite *w, TimestampTz now, Datum *values, b
   }
   SET(W_ATTEMPTS, Int32GetDatum(s->has_refused ? s->attempts : 0));
   if (s->doubt_op != OND_OP_NONE) {
-    SET(W_DOUBT_OP, CharGetDatum((char)s->doubt_op));
+    SET(W_DOUBT_OP, CharGetDatum(ond_doubt_letter(s)));
     SET(W_DOUBT_HASH, hash_datum(&s->doubt_hash));
   }
   if (s->sent_at != 0)
@@ -519,7 +519,7 @@ static void get_state(HeapTuple tuple, TupleDesc desc, OndKeyState *s) {
   s->retry_at = get_time(tuple, desc, 4);
   s->attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 5, &isnull));
   d = SPI_getbinval(tuple, desc, 6, &isnull);
-  s->doubt_op = isnull ? OND_OP_NONE : (OndOp)DatumGetChar(d);
+  ond_doubt_from_letter(s, isnull ? OND_OP_NONE : DatumGetChar(d));
   (void)get_hash(tuple, desc, 7, &s->doubt_hash);
   s->sent_at = get_time(tuple, desc, 8);
   d = SPI_getbinval(tuple, desc, 9, &isnull);

@@ -17,10 +17,6 @@ static const OndOperationInfo *lookup_info(const OndSpec *spec) {
   return lookup == NULL ? NULL : ond_operation_info(lookup);
 }
 
-static OndRoute own_route(OndOp op) {
-  return op == OND_OP_DELETE ? OND_ROUTE_DELETE : op == OND_OP_UPDATE ? OND_ROUTE_UPDATE : OND_ROUTE_CREATE;
-}
-
 OndRoute ond_way_first(const OndSpec *spec, const OndChangeRow *row) {
   const OndOperationInfo *lookup = lookup_info(spec);
 
@@ -28,7 +24,7 @@ OndRoute ond_way_first(const OndSpec *spec, const OndChangeRow *row) {
     return OND_ROUTE_LOOKUP;
   if (lookup != NULL && row->task.op == OND_OP_CREATE)
     return OND_ROUTE_UPDATE; /* an earlier look-up found the record, but nothing was accepted since */
-  return own_route(row->task.op);
+  return ond_op_route(row->task.op);
 }
 
 static bool has(const int *list, int status) {

@@ -162,6 +162,13 @@ sub lose_answer { my ($sync) = @_; $t->script({method => ['PUT', 'DELETE'], answ
     my @failed = $t->failed_rows($sync);
     $t->run_is($failed[0], {error_class => 'unknown_outcome', next_attempt_at => undef}, 'it waits for a person');
     $t->run_is($t->run($sync), {rows_held_back => 1, requests => 0}, 'and is not sent by later runs');
+    $t->sql("SELECT ondatra.update_sync('$sync', options => '{\"in_doubt_wait\": \"0ms\"}')");
+    $t->script({method => 'PUT', json => {'/v' => 'bad'}, answer => {status => 422}});
+    set_value($id, 'bad');
+    $t->run_is($t->run($sync), {status => 'failed', rows_failed => 1, requests => 1}, 'another version is refused');
+    set_value($id, 'A');
+    $t->run_is($t->run($sync), {rows_held_back => 1, requests => 0}, 'what is held stays held');
+    like($t->sql("SELECT ondatra.explain_row('$sync', '{\"id\": $id}')->'doubt'"), qr/"held": "until retry_failed/, 'explain_row says so');
     $t->sql("SELECT ondatra.retry_failed('$sync')");
     $t->poll_sql("SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = '$sync'", '0', 'a person releases it');
 }

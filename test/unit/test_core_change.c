@@ -45,6 +45,7 @@ static const OndHash C = {{0xC3, 3}};
 #define ACCEPTED(h)          .has_accepted = true, .accepted = h
 #define REFUSED(h, at)       .has_refused = true, .refused = h, .retry_at = at, .attempts = 2
 #define DOUBT(what, h, sent) .doubt_op = what, .doubt_hash = h, .sent_at = sent, .change_id = ID
+#define HELD(what, h, sent)  .held = true, .doubt_op = what, .doubt_hash = h, .sent_at = sent, .change_id = ID
 #define EARLIER(sent)        .sent_at = sent, .change_id = ID /* an unanswered try of what was accepted */
 #define CREATE               OND_OP_CREATE
 #define UPDATE               OND_OP_UPDATE
@@ -104,12 +105,19 @@ static const PlanCase PLAN_CASES[] = {
     {"accepted A, doubt about a delete, over", {ACCEPTED(HASH_A), DOUBT(DELETE, HASH_D, OVER)}, "CCUCCC", "CCUCCC", "KFd", "KFd"},
     {"accepted B, doubt about a delete, over", {ACCEPTED(HASH_B), DOUBT(DELETE, HASH_D, OVER)}, "CCUCCC", "CCUCCC", "KFd", "KFd"},
     {"only a delete in doubt, over", {DOUBT(DELETE, HASH_D, OVER)}, "CCSCCC", "CCSCCC", "KFd", "KFd"},
-    /* in doubt and refused: the mark of what is held (for ever, the very change in doubt) stays */
-    {"doubt about the same, held, within", {DOUBT(CREATE, HASH_A, WITHIN), REFUSED(HASH_A, OND_NEVER)}, "HHHHHH", "cccccc", "KKQ", "KKQ"},
-    {"doubt about the same, held, over", {DOUBT(CREATE, HASH_A, OVER), REFUSED(HASH_A, OND_NEVER)}, "HHHHHH", "cccccc", "KFD", "KFD"},
-    {"doubt about another, held, over", {DOUBT(CREATE, HASH_B, OVER), REFUSED(HASH_B, OND_NEVER)}, "CCSCCC", "CCSCCC", "KFD", "KFD"},
+    /* in doubt and refused: the mark of what is held stays, and it waits also when another version was refused since */
+    {"doubt about the same, held, another refused", {HELD(CREATE, HASH_A, OVER), REFUSED(HASH_B, OND_NEVER)}, "HHHHHH", "cccccc", "KFD", "KFD"},
+    {"a delete in doubt, held, another refused",
+     {ACCEPTED(HASH_A), HELD(DELETE, HASH_D, OVER), REFUSED(HASH_B, OND_NEVER)},
+     "CCUCCC",
+     "CCUCCC",
+     "KFX",
+     "KFd"},
+    {"doubt about the same, held, within", {HELD(CREATE, HASH_A, WITHIN), REFUSED(HASH_A, OND_NEVER)}, "HHHHHH", "cccccc", "KKQ", "KKQ"},
+    {"doubt about the same, held, over", {HELD(CREATE, HASH_A, OVER), REFUSED(HASH_A, OND_NEVER)}, "HHHHHH", "cccccc", "KFD", "KFD"},
+    {"doubt about another, held, over", {HELD(CREATE, HASH_B, OVER), REFUSED(HASH_B, OND_NEVER)}, "CCSCCC", "CCSCCC", "KFD", "KFD"},
     {"accepted A, doubt about B, held, over",
-     {ACCEPTED(HASH_A), DOUBT(UPDATE, HASH_B, OVER), REFUSED(HASH_B, OND_NEVER)},
+     {ACCEPTED(HASH_A), HELD(UPDATE, HASH_B, OVER), REFUSED(HASH_B, OND_NEVER)},
      "USUUSU",
      "UCUUCU",
      "KFD",
@@ -123,7 +131,7 @@ static const PlanCase PLAN_CASES[] = {
      "kFX",
      "kFd"},
     {"a delete in doubt, held",
-     {ACCEPTED(HASH_A), DOUBT(DELETE, HASH_D, OVER), REFUSED(HASH_D, OND_NEVER)},
+     {ACCEPTED(HASH_A), HELD(DELETE, HASH_D, OVER), REFUSED(HASH_D, OND_NEVER)},
      "CCUCCC",
      "CCUCCC",
      "KFX",
@@ -340,7 +348,7 @@ static void check_resolve(const ResolveCase *c, int known, const OndKeyState *be
   bool sent = c->outcome != OND_OUT_NOT_SENT && c->outcome != OND_OUT_INVALID;
   OndResolvePolicy policy = {NOW, WAIT, hold, MAX_ATTEMPTS, false};
   OndResolution r = ond_change_resolve(before, OND_OP_UPDATE, A, ID, c->outcome,
-                                       &(OndSending){c->in_doubt, sent || c->in_doubt ? NOW - S : 0, 0}, &policy);
+                                       &(OndSending){c->in_doubt, false, sent || c->in_doubt ? NOW - S : 0, 0}, &policy);
   char kind = (hold ? c->hold : c->resend)[known];
 
   CHECK(r.after.has_accepted && ond_hash_equal(r.after.accepted, B)); /* failures erase nothing */
@@ -384,34 +392,52 @@ TEST(change_resolve_by_outcome_doubt_and_what_was_known) {
 TEST(change_resolve_accepted_leaves_only_what_was_sent) {
   for (int i = 0; i < N_PLAN_CASES; i++) {
     OndResolvePolicy policy = {NOW + WAIT, WAIT, i % 2, MAX_ATTEMPTS, false};
-    OndResolution r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_UPDATE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, NOW, 0}, &policy);
+    OndResolution r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_UPDATE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, false, NOW, 0}, &policy);
 
     CHECK(r.after.has_accepted && ond_hash_equal(r.after.accepted, C));
     CHECK(!r.after.has_refused && r.after.doubt_op == OND_OP_NONE);
     CHECK_INT(r.after.change_id, 99);
     CHECK(r.closes_failure && !r.failed);
-    r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_DELETE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, NOW, 0}, &policy);
+    r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_DELETE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, false, NOW, 0}, &policy);
     CHECK(ond_key_state_is_empty(&r.after));
     CHECK(r.closes_failure && !r.failed);
   }
 }
 
-/* Whatever a caller says of doubt: a no to the content settles the change. */
 TEST(change_resolve_of_a_definite_no_makes_no_doubt) {
   OndResolvePolicy policy = {NOW, WAIT, false, MAX_ATTEMPTS, false};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, &(OndSending){true, NOW, NOW}, &policy);
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, &(OndSending){false, false, NOW, NOW}, &policy);
 
   CHECK_INT(r.after.doubt_op, OND_OP_NONE);
   CHECK(r.failed && r.failed_as == OND_OUT_REJECTED && r.next_attempt_at == OND_NEVER);
 }
 
+/* A create without an answer, then "exists", then a no to the update: the record may be what the create has made. */
+TEST(change_resolve_of_a_no_by_another_way_keeps_the_doubt) {
+  OndPlanPolicy next_run = {OND_MODE_MIRROR, OND_LEAVE_DELETE, false, NOW + WAIT, WAIT};
+  OndKeyState silent = {DOUBT(CREATE, HASH_A, WITHIN)};
+
+  for (int hold = 0; hold <= 1; hold++) {
+    for (int same_run = 0; same_run <= 1; same_run++) {
+      OndResolvePolicy policy = {NOW, WAIT, hold, MAX_ATTEMPTS, false};
+      OndResolution r = ond_change_resolve(same_run ? NULL : &silent, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, &(OndSending){same_run, true, NOW, 0}, &policy);
+
+      CHECK_INT(r.after.doubt_op, OND_OP_CREATE);
+      CHECK(r.after.sent_at == NOW && r.after.change_id == ID && r.after.held == hold);
+      CHECK(r.failed && r.failed_as == OND_OUT_REJECTED && r.next_attempt_at == OND_NEVER);
+      CHECK_INT(ond_change_plan(&r.after, OND_MODEL_ROW, &A, &next_run).verdict, OND_V_HELD_BACK);
+      CHECK_INT(ond_change_plan(&r.after, OND_MODEL_LEFT, NULL, &next_run).verdict, OND_V_DELETE);
+    }
+  }
+}
+
 TEST(change_resolve_of_a_stopped_run_leaves_doubt_without_a_failed_row) {
   OndResolvePolicy policy = {NOW, WAIT, false, MAX_ATTEMPTS, true};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, NOW, NOW}, &policy);
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, false, NOW, NOW}, &policy);
 
   CHECK_INT(r.after.doubt_op, OND_OP_CREATE);
   CHECK(!r.failed && !r.after.has_refused);
-  r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_NOT_SENT, &(OndSending){false, 0, 0}, &policy);
+  r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_NOT_SENT, &(OndSending){false, false, 0, 0}, &policy);
   CHECK(ond_key_state_is_empty(&r.after));
 }
 
@@ -419,7 +445,7 @@ TEST(change_resolve_of_a_stopped_run_leaves_doubt_without_a_failed_row) {
 TEST(change_resolve_of_a_stopped_run_holds_what_is_in_doubt) {
   OndResolvePolicy policy = {NOW, WAIT, true, MAX_ATTEMPTS, true};
   OndPlanPolicy next_run = {OND_MODE_UPSERT, OND_LEAVE_KEEP, false, NOW + 1000 * WAIT, WAIT};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, NOW, NOW}, &policy);
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, false, NOW, NOW}, &policy);
 
   CHECK(r.failed && r.failed_as == OND_OUT_UNKNOWN && r.next_attempt_at == OND_NEVER);
   CHECK_INT(ond_change_plan(&r.after, OND_MODEL_ROW, &A, &next_run).verdict, OND_V_HELD_BACK);
@@ -495,7 +521,7 @@ TEST(change_fold_holds_for_ever) {
   OndKeyState after;
 
   CHECK(ond_change_fold(NULL, OND_OP_CREATE, A, ID, NOW, true, &after));
-  CHECK(after.has_refused && ond_hash_equal(after.refused, A) && after.retry_at == OND_NEVER);
+  CHECK(after.held && after.has_refused && ond_hash_equal(after.refused, A) && after.retry_at == OND_NEVER);
   CHECK_INT(after.attempts, 1);
 }
 
@@ -505,7 +531,7 @@ TEST(change_fold_holds_a_released_change_again) {
   OndKeyState after;
 
   CHECK(ond_change_fold(&released, OND_OP_CREATE, A, ID, NOW, true, &after));
-  CHECK(after.has_refused && after.retry_at == OND_NEVER);
+  CHECK(after.held && after.has_refused && after.retry_at == OND_NEVER);
   CHECK_INT(after.attempts, 3);
   CHECK(after.sent_at == NOW);
 }
@@ -552,7 +578,7 @@ static int64_t run(Key *k, const OndHash *model, OndOutcome outcome, bool in_dou
     return 0;
   }
   k->last = ond_change_resolve(&k->state, op, model ? *model : OND_HASH_DELETE, id, outcome,
-                               &(OndSending){in_doubt && outcome != OND_OUT_ACCEPTED, k->plan.now, in_doubt ? k->plan.now : 0}, &k->resolve);
+                               &(OndSending){in_doubt && outcome != OND_OUT_ACCEPTED, false, k->plan.now, in_doubt ? k->plan.now : 0}, &k->resolve);
   k->state = k->last.after;
   return id;
 }
@@ -779,6 +805,29 @@ TEST(change_held_doubt_outlives_a_visit_elsewhere) {
   pass(&k, 86400 * S);
   CHECK_INT(run(&k, NULL, OND_OUT_ACCEPTED, false), 0); /* leaves the model */
   CHECK_INT(look(&k, &A).verdict, OND_V_HELD_BACK);     /* and comes back */
+}
+
+TEST(change_held_doubt_outlives_a_refused_version) {
+  Key k = a_key(OND_MODE_UPSERT);
+
+  k.resolve.hold_unknown = true;
+  run(&k, &A, OND_OUT_UNKNOWN, true);
+  pass(&k, WAIT);
+  run(&k, &B, OND_OUT_REJECTED, false);
+  CHECK_INT(look(&k, &A).verdict, OND_V_HELD_BACK);
+  CHECK_INT(look(&k, &C).verdict, OND_V_CREATE);
+}
+
+TEST(change_doubt_is_one_letter_of_the_state_table) {
+  static const OndKeyState held = {HELD(DELETE, HASH_D, OVER)}, doubt = {DOUBT(CREATE, HASH_A, OVER)};
+  OndKeyState s;
+
+  CHECK_INT(ond_doubt_letter(&held), 'D');
+  CHECK_INT(ond_doubt_letter(&doubt), 'c');
+  ond_doubt_from_letter(&s, 'D');
+  CHECK(s.doubt_op == OND_OP_DELETE && s.held);
+  ond_doubt_from_letter(&s, 'c');
+  CHECK(s.doubt_op == OND_OP_CREATE && !s.held);
 }
 
 TEST(change_crash_after_sending_goes_again_with_its_id) {

@@ -316,6 +316,10 @@ static void tell_rows(OndRequest *r, const OndReply *reply) {
     } else if (reply->answer == OND_ANSWER_CONTINUE && !reads(row)) {
       row->doubt = r->tasks[i]->in_doubt = true; /* a job was made: what it does nobody knows yet */
     } else if (reply->answer == OND_ANSWER_REFUSED || (read && row->by_row != OND_OUT_THROTTLED && !silent)) {
+      row->doubt = row->older_doubt;
+      row->unanswered = false;
+    }
+    if (read && row->by_row == OND_OUT_ACCEPTED) {
       row->doubt = row->unanswered = false;
     }
   }
@@ -508,6 +512,7 @@ static void land_row(Sim *sim, SimRow *row, const OndReply *reply) {
     row->task->outcome = row->by_row;
   }
   if (reply->answer == OND_ANSWER_READ && row->goes_on) {
+    row->older_doubt = row->doubt;
     row->task->again = true;
     row->task->route = row->route = row->to;
     row->rerouted = true;

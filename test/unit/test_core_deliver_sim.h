@@ -53,6 +53,7 @@ typedef struct SimRow {
   OndAnswer last;    /* of the last try */
   OndOutcome by_row; /* when last is READ; before: what the answer on its way will say */
   bool doubt;        /* an unanswered try, and nothing definite since */
+  bool older_doubt;  /* by another route than that of now */
   int status;
   int64_t sent_at;    /* wall */
   int64_t late_at;    /* of the last try that may still arrive */

@@ -8,11 +8,13 @@
  * durable is only what commit() made so. A run dies at any call, also between a commit and its learning of it. The destination carries
  * a request out and answers, or does not answer and carries it out at once, never, or late, up to in_doubt_wait after it was sent, also when
  * another try of the change was accepted meanwhile; only with a 5xx it is done with the request. Version POISON it refuses, with its batch or by row.
+ * A strict destination knows a create from an update: the one it answers with "exists", the other with "missing", and the row goes on by the other way.
+ * Version PICKY it takes as a create and refuses as an update.
  *
  * Checked, by a model that knows what was sent, carried out and made durable:
  *   - nothing starts while a request with another content for the key may still arrive, and nothing carried out is older than what was;
  *   - a change goes out again only while nobody knows how its last try ended: not after an answer that was acknowledged, and with
- *     on_unknown = hold not at all unless a person released it or another version went out since;
+ *     on_unknown = hold not at all unless a person released it, whatever became of other versions since;
  *   - an id belongs to one content of one key;
  *   - every key of a run is in exactly one count, and what counts as accepted the destination has taken;
  *   - no window of a limit holds more than its number, over all runs and through changes of the limit;
@@ -38,6 +40,7 @@
 #define ABSENT      0
 #define POISON      4
 #define INVALID     5 /* in the table, but it cannot be sent */
+#define PICKY       6
 
 /* How the last try of a change ended, as far as anybody can know. */
 typedef enum Fate { NEVER_SENT, FLYING, NOT_TAKEN, SILENT, ANSWERED, ACKED } Fate;
@@ -45,6 +48,8 @@ typedef enum Fate { NEVER_SENT, FLYING, NOT_TAKEN, SILENT, ANSWERED, ACKED } Fat
 typedef struct Change {
   int key, version;
   Fate fate;
+  bool silent; /* some try got no answer, and nothing was said since that ends this */
+  bool released;
 } Change;
 
 typedef struct Row { /* of a run */
@@ -56,6 +61,7 @@ typedef struct Row { /* of a run */
 
 typedef struct Late {
   int key, version;
+  OndRoute route;
   int64_t id, at;
 } Late;
 
@@ -78,7 +84,7 @@ typedef struct Life {
   int64_t now, wait;
   int n_keys;
   OndMode mode;
-  bool hold, by_row, calm;
+  bool hold, by_row, strict, calm;
   OndDeliveryPolicy policy;
   /* the table, the destination */
   int model[KEYS_MAX], there[KEYS_MAX];
@@ -92,8 +98,6 @@ typedef struct Life {
   int64_t next_id;
   /* what the model knows */
   Change changes[IDS_MAX];
-  bool released[KEYS_MAX];
-  int64_t last_sent[KEYS_MAX]; /* id */
   OndRateWindow limits[2]; /* one for deletes, one for the others */
   int64_t grants[2][GRANTS_MAX];
   int n_grants[2], first_grant[2];
@@ -156,11 +160,27 @@ static void refuse(Life *l, int64_t id) {
   }
 }
 
-static void carry_out(Life *l, int key, int version, int64_t id) {
+/* What the destination says to a request, now. */
+typedef enum Word { TAKES, REFUSES, EXISTS, MISSES } Word;
+
+static Word word_of(const Life *l, int key, int version, OndRoute route) {
+  if (version == POISON) {
+    return REFUSES;
+  }
+  if (l->strict && route == OND_ROUTE_CREATE && l->there[key] != ABSENT) {
+    return EXISTS;
+  }
+  if (l->strict && route == OND_ROUTE_UPDATE && l->there[key] == ABSENT) {
+    return MISSES;
+  }
+  return version == PICKY && route == OND_ROUTE_UPDATE ? REFUSES : TAKES;
+}
+
+static void carry_out(Life *l, int key, int version, int64_t id, OndRoute route) {
   if (version == POISON) {
     refuse(l, id);
   }
-  if (version != POISON) {
+  if (word_of(l, key, version, route) == TAKES) {
     expect(l, id >= l->applied[key], "key %d: change %lld was overtaken by %lld", key, (long long)l->applied[key], (long long)id);
     l->applied[key] = id;
     l->there[key] = version;
@@ -168,8 +188,10 @@ static void carry_out(Life *l, int key, int version, int64_t id) {
 }
 
 static void come_late(Life *l, const Row *row, int64_t at) {
-  if (l->n_late < LATE_MAX) {
-    l->late[l->n_late++] = (Late){row->key, row->version, row->id, at};
+  bool moot = row->version == PICKY && row->task.route == OND_ROUTE_UPDATE; /* refused whenever it comes */
+
+  if (l->n_late < LATE_MAX && !moot) {
+    l->late[l->n_late++] = (Late){row->key, row->version, row->task.route, row->id, at};
   }
 }
 
@@ -189,7 +211,7 @@ static void pass(Life *l, int64_t until) {
 
     l->late[first] = l->late[--l->n_late];
     l->now = late.at > l->now ? late.at : l->now;
-    carry_out(l, late.key, late.version, late.id);
+    carry_out(l, late.key, late.version, late.id, late.route);
   }
   l->now = until > l->now ? until : l->now;
 }
@@ -199,7 +221,7 @@ static void swallow(Life *l, const Row *row, bool may_be_late) {
   int how = (int)pick(l, 0, 3);
 
   if (how == 0) {
-    carry_out(l, row->key, row->version, row->id);
+    carry_out(l, row->key, row->version, row->id, row->task.route);
   } else if (how >= 2 && may_be_late) {
     come_late(l, row, l->now + pick(l, 0, l->wait - 1));
   }
@@ -227,7 +249,7 @@ static void record(Life *l, Row *row) {
   const OndTask *t = &row->task;
   OndResolvePolicy policy = {wall(l), l->wait, l->hold, 3, t->interrupted};
   OndResolution r = ond_change_resolve(ond_key_state_is_empty(&l->state[row->key]) ? NULL : &l->state[row->key], t->op, hash_of(row->version),
-                                       row->id, t->outcome, &(OndSending){t->in_doubt, t->sent_at, t->late_at}, &policy);
+                                       row->id, t->outcome, &(OndSending){t->in_doubt, t->route != ond_op_route(t->op), t->sent_at, t->late_at}, &policy);
 
   expect(l, row->taken && !row->recorded, "key %d was recorded twice", row->key);
   row->recorded = true;
@@ -239,7 +261,7 @@ static void record(Life *l, Row *row) {
   if (l->changes[row->id].fate == ANSWERED) {
     l->changes[row->id].fate = ACKED;
   }
-  expect(l, t->outcome != OND_OUT_REJECTED || row->version == POISON, "key %d: a good row was refused", row->key);
+  expect(l, t->outcome != OND_OUT_REJECTED || row->version == POISON || row->version == PICKY, "key %d: a good row was refused", row->key);
 }
 
 /* A window goes when all its rows are recorded. */
@@ -292,8 +314,7 @@ static void check_start(Life *l, const Row *row) {
 
   expect(l, in_a_window(l, row), "key %d was sent outside of a window", row->key);
   expect(l, !known, "key %d: change %lld was sent again after %d", row->key, (long long)row->id, c->fate);
-  expect(l, !l->hold || c->fate != SILENT || l->released[row->key] || l->last_sent[row->key] != row->id, "key %d is held, and was sent again",
-         row->key);
+  expect(l, !l->hold || c->fate != SILENT || c->released, "key %d is held, and was sent again", row->key);
   for (int i = 0; i < l->n_late; i++) {
     expect(l, l->late[i].key != row->key || l->late[i].id == row->id, "key %d was sent while an old request may still arrive", row->key);
   }
@@ -303,8 +324,7 @@ static void check_start(Life *l, const Row *row) {
     }
   }
   c->fate = FLYING;
-  l->last_sent[row->key] = row->id;
-  l->released[row->key] = false;
+  c->released = false;
 }
 
 static bool has_poison(const OndRequest *r) {
@@ -375,27 +395,45 @@ static OndStart io_start(void *arg, OndRequest *r, int *bad) {
   return OND_START_OK;
 }
 
+/* A row of an answer that can be read. A no by another way than its first says nothing of a try without an answer. */
+static Fate land_read(Life *l, Row *row, OndOutcome outcome) {
+  Change *c = &l->changes[row->id];
+  Word word = word_of(l, row->key, row->version, row->task.route);
+
+  if (outcome == OND_OUT_UNKNOWN) {
+    swallow(l, row, true);
+    return SILENT;
+  }
+  if (outcome == OND_OUT_THROTTLED) {
+    return NOT_TAKEN;
+  }
+  if (word == EXISTS || word == MISSES) {
+    row->task.again = true;
+    row->task.route = word == EXISTS ? OND_ROUTE_UPDATE : OND_ROUTE_CREATE;
+    return NOT_TAKEN;
+  }
+  carry_out(l, row->key, row->version, row->id, row->task.route);
+  row->task.outcome = word == TAKES ? OND_OUT_ACCEPTED : OND_OUT_REJECTED;
+  c->silent = c->silent && word == REFUSES && row->task.route != ond_op_route(row->task.op);
+  return c->silent ? SILENT : ANSWERED;
+}
+
 static void land_row(Life *l, const Flight *f, int i) {
   Row *row = f->request->tasks[i]->row;
   Change *c = &l->changes[row->id];
-  OndOutcome outcome = f->rows[i];
 
   if (f->reply.answer == OND_ANSWER_READ) {
-    row->task.outcome = outcome;
-    if (outcome == OND_OUT_UNKNOWN) {
-      swallow(l, row, true);
-    } else if (outcome == OND_OUT_ACCEPTED || outcome == OND_OUT_REJECTED) {
-      carry_out(l, row->key, row->version, row->id);
-    }
-    c->fate = outcome == OND_OUT_UNKNOWN ? SILENT : outcome == OND_OUT_THROTTLED ? NOT_TAKEN : ANSWERED;
+    row->task.outcome = f->rows[i];
+    c->fate = land_read(l, row, f->rows[i]);
   } else if (f->reply.answer == OND_ANSWER_REFUSED) {
     c->fate = NOT_TAKEN; /* of a batch: it may be cut */
     if (f->request->n == 1) {
-      carry_out(l, row->key, row->version, row->id); /* which is nothing, now and for older tries */
+      carry_out(l, row->key, row->version, row->id, row->task.route); /* which is nothing, now and for older tries */
     }
   } else {
     c->fate = f->reply.answer == OND_ANSWER_IN_DOUBT ? SILENT : NOT_TAKEN;
   }
+  c->silent = c->silent || c->fate == SILENT;
 }
 
 static OndRequest *io_take(void *arg, OndReply *reply) {
@@ -429,6 +467,7 @@ static void let_go(Life *l, Flight *f) {
       come_late(l, row, f->due);
     }
     l->changes[row->id].fate = written || !f->carries ? SILENT : NOT_TAKEN;
+    l->changes[row->id].silent |= written || !f->carries;
   }
   f->reply = written || !f->carries ? reply_of(OND_ANSWER_IN_DOUBT, 0) : reply_of(OND_ANSWER_UNAVAILABLE, 0);
   f->carries = false;
@@ -539,6 +578,7 @@ static void fold(Life *l) {
   for (int64_t id = 1; id < l->next_id; id++) {
     if (l->changes[id].fate == ANSWERED || l->changes[id].fate == FLYING) {
       l->changes[id].fate = SILENT;
+      l->changes[id].silent = true;
     }
   }
 }
@@ -657,6 +697,7 @@ static void begin(Life *l, unsigned long long seed) {
   l->mode = chance(l, 60) ? OND_MODE_MIRROR : OND_MODE_UPSERT;
   l->hold = chance(l, 25);
   l->by_row = chance(l, 50);
+  l->strict = chance(l, 40);
   l->next_id = 1;
   ond_delivery_policy_default(&l->policy);
   l->policy.concurrency = (int)pick(l, 1, 4);
@@ -673,18 +714,24 @@ static void begin(Life *l, unsigned long long seed) {
   }
 }
 
+/* A person calls retry_failed. */
+static void release(Life *l, int key) {
+  l->state[key].held = false;
+  l->state[key].retry_at = wall(l);
+  l->changes[l->state[key].change_id].released = true;
+}
+
 static void between_runs(Life *l) {
   int64_t spans[] = {0, S, l->wait / 2, l->wait - 1, l->wait, 3600 * S, 12 * 3600 * S};
   int changes = (int)pick(l, 0, l->n_keys);
 
   for (int i = 0; i < changes; i++) {
-    l->model[pick(l, 0, l->n_keys - 1)] = chance(l, 80) ? (int)pick(l, ABSENT, 2) : (int)pick(l, ABSENT, INVALID);
+    l->model[pick(l, 0, l->n_keys - 1)] = chance(l, 80) ? (int)pick(l, ABSENT, 2) : (int)pick(l, ABSENT, PICKY);
   }
   pass(l, l->now + spans[pick(l, 0, 6)]);
   for (int key = 0; key < l->n_keys; key++) {
-    if (l->state[key].has_refused && chance(l, 10)) { /* a person calls retry_failed */
-      l->state[key].retry_at = wall(l);
-      l->released[key] = true;
+    if (l->state[key].has_refused && chance(l, 10)) {
+      release(l, key);
     }
   }
   if (chance(l, 10)) {
@@ -698,9 +745,8 @@ static void calm_down(Life *l) {
   for (int i = 0; i < 6 && l->problem[0] == '\0'; i++) {
     pass(l, l->now + l->wait + 6 * 3600 * S);
     for (int key = 0; key < l->n_keys; key++) {
-      if (l->state[key].has_refused && l->model[key] != POISON) {
-        l->state[key].retry_at = wall(l);
-        l->released[key] = true;
+      if (l->state[key].has_refused && l->model[key] != POISON && l->model[key] != PICKY) {
+        release(l, key);
       }
     }
     run(l);
@@ -708,7 +754,7 @@ static void calm_down(Life *l) {
   expect(l, l->sent == 0, "the last run still sent %d rows", l->sent);
   for (int key = 0; key < l->n_keys; key++) {
     int version = l->model[key];
-    bool free = version == POISON || version == INVALID || (version == ABSENT && l->mode != OND_MODE_MIRROR);
+    bool free = version == POISON || version == PICKY || version == INVALID || (version == ABSENT && l->mode != OND_MODE_MIRROR);
 
     expect(l, free || l->there[key] == version, "key %d: the table has %d, the destination %d", key, version, l->there[key]);
     expect(l, l->there[key] != POISON, "key %d: poison was carried out", key);
