@@ -63,6 +63,7 @@ COMMENT ON COLUMN ondatra.sync_runs.rows_failed IS 'Refused, or not answered: se
 COMMENT ON COLUMN ondatra.sync_runs.rows_invalid IS 'Could not be sent: duplicate or NULL key, a value without a JSON form, a missing value of a template.';
 COMMENT ON COLUMN ondatra.sync_runs.rows_held_back IS 'This version failed in an earlier run and waits.';
 COMMENT ON COLUMN ondatra.sync_runs.rows_skipped IS 'What the mode does not send: a changed row in insert, a new one in update.';
+COMMENT ON COLUMN ondatra.sync_runs.deletes_pending IS 'To be made, but not in this run: it stopped first, an earlier request of the row may still arrive, or the next attempt is not due.';
 COMMENT ON COLUMN ondatra.sync_runs.rows_pending IS 'To be sent, but not in this run: it stopped first, or an earlier request of the row may still arrive.';
 COMMENT ON COLUMN ondatra.sync_runs.rows_unconfirmed IS 'The part of created and updated for which the API only returns counts.';
 COMMENT ON COLUMN ondatra.sync_runs.throttled_ms IS 'Time in which rate limits or the API''s own pauses kept requests back.';

@@ -150,6 +150,8 @@ static OndPlan plan_row(const OndKeyState *s, OndHash hash, const OndPlanPolicy 
 static OndPlan plan_delete(const OndKeyState *s, const OndPlanPolicy *policy) {
   if (!s->has_accepted && s->doubt_op == OND_OP_NONE)
     return verdict(may_still_arrive(s, policy) ? OND_V_KEEP : OND_V_FORGET); /* never got there, or is deleted */
+  if (waits(s, OND_HASH_DELETE, policy) && s->retry_at != OND_NEVER)
+    return verdict(OND_V_DELETE_LATER);
   if (waits(s, OND_HASH_DELETE, policy) || (s->doubt_op == OND_OP_DELETE && s->held && !policy->resend))
     return verdict(OND_V_DELETE_HELD);
   if (s->doubt_op == OND_OP_DELETE)

@@ -111,7 +111,8 @@ typedef enum OndVerdict {
   OND_V_SKIPPED,      /* the mode does not send it */
   OND_V_PENDING,      /* must wait: another value of the key is in doubt and may still arrive */
   OND_V_DELETE,
-  OND_V_DELETE_HELD,     /* the delete failed earlier and waits */
+  OND_V_DELETE_HELD,     /* the delete failed earlier and waits for a person */
+  OND_V_DELETE_LATER,    /* the delete failed earlier, and its next attempt is not due */
   OND_V_DELETE_PENDING,  /* another operation is in doubt */
   OND_V_FORGET,          /* remove the state row, nothing to send */
   OND_V_KEEP             /* nothing to do */

@@ -318,6 +318,7 @@ static const char *const verdict_names[OND_VERDICTS] = {
   [OND_V_HELD_BACK] = "held back",         [OND_V_SKIPPED] = "skipped by the mode",
   [OND_V_PENDING] = "pending: another value is in doubt and may still arrive",
   [OND_V_DELETE] = "delete",               [OND_V_DELETE_HELD] = "delete held back",
+  [OND_V_DELETE_LATER] = "delete pending: it failed, and its next attempt is not due",
   [OND_V_DELETE_PENDING] = "delete pending: another change is in doubt and may still arrive",
   [OND_V_FORGET] = "forget",               [OND_V_KEEP] = "not in the model, kept",
 };

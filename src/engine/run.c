@@ -449,7 +449,7 @@ static void count_verdicts(Run *run) {
   c->skipped = v[OND_V_SKIPPED];
   /* until they are resolved, changes are pending */
   c->pending = v[OND_V_PENDING] + v[OND_V_CREATE] + v[OND_V_UPDATE];
-  c->deletes_pending = v[OND_V_DELETE_PENDING] + v[OND_V_DELETE];
+  c->deletes_pending = v[OND_V_DELETE_PENDING] + v[OND_V_DELETE_LATER] + v[OND_V_DELETE];
   run->progress.rows_scanned = c->scanned;
   run->progress.to_create = v[OND_V_CREATE];
   run->progress.to_update = v[OND_V_UPDATE];
@@ -534,7 +534,7 @@ static void write_ending(const Run *run, const OndRunEnd *e) {
 /* A pass that saw the whole model and left nothing behind. Rows that wait for another sync are behind: no state row keeps them in sight of a cursor. */
 static bool is_complete(const Run *run) {
   return run->noted && run->diff->waiting == 0 && run->pass != OND_PASS_KEYS && run->counters.pending == run->diff->verdicts[OND_V_PENDING] &&
-         run->counters.deletes_pending == run->diff->verdicts[OND_V_DELETE_PENDING];
+         run->counters.deletes_pending == run->diff->verdicts[OND_V_DELETE_PENDING] + run->diff->verdicts[OND_V_DELETE_LATER];
 }
 
 /* The cursor stays when there were more invalid rows than are recorded: nobody would read the others again. */

@@ -192,6 +192,18 @@ sub lose_answer { my ($sync) = @_; $t->script({method => ['PUT', 'DELETE'], answ
     $t->poll(sub { (there($id) // '') eq 'A' }, 'the row is back: after the wait it is created again, without a person');
 }
 {
+    my ($sync, $id) = scenario('a delete that failed for want of an answer counts as pending until its next attempt', destination => {retry => {attempts => 1}});
+    set_value($id, 'A');
+    $t->run($sync);
+    remove($id);
+    $t->script({method => 'DELETE', times => 1, answer => {status => 429}});
+    $t->run_is($t->run($sync), {deletes_failed => 1, deletes_pending => 0}, 'it fails');
+    $t->run_is($t->run($sync), {status => 'partial', deletes_pending => 1, deletes_failed => 0, requests => 0}, 'it waits: the run is partial');
+    is($t->sql("SELECT backlog FROM ondatra.sync_status WHERE name = '$sync'"), '1', 'and it is in the backlog');
+    $t->sql("SELECT ondatra.retry_failed('$sync')");
+    $t->poll_sql("SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = '$sync'", '0', 'sent again');
+}
+{
     my ($sync, $id) = scenario('accepted at the second try: the first may still arrive', options => {in_doubt_wait => '10 minutes'}, destination => {retry => {attempts => 2, base_ms => 5, max_ms => 10}});
     set_value($id, 'A');
     $t->script({method => 'PUT', times => 1, answer => {misbehave => 'hang'}});

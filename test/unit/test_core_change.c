@@ -60,6 +60,7 @@ static const OndHash C = {{0xC3, 3}};
  *   C  create               c  the create in doubt goes again            S  skipped          s  skipped, and a refused mark goes
  *   U  update               u  the update in doubt goes again            K  keep             k  keep, and a refused mark goes
  *   D  delete               d  the delete in doubt goes again            X  delete held      Q  delete pending      F  forget
+ *   x  delete later
  *
  * row: the model has version A, by mode: upsert insert update mirror append replace; then the same with resend.
  * left: the model has it no more: keep forget mirror; then the same with resend.
@@ -85,7 +86,7 @@ static const PlanCase PLAN_CASES[] = {
     {"accepted another, refused the same, waiting", {ACCEPTED(HASH_B), REFUSED(HASH_A, LATER)}, "HHHHHH", "UCUUCU", "kFD", "kFD"},
     {"accepted another, refused the same, due", {ACCEPTED(HASH_B), REFUSED(HASH_A, DUE)}, "UsUUsU", "UCUUCU", "kFD", "kFD"},
     {"accepted another, refused a third", {ACCEPTED(HASH_B), REFUSED(HASH_C, OND_NEVER)}, "UsUUsU", "UCUUCU", "kFD", "kFD"},
-    {"accepted the same, refused a delete, waiting", {ACCEPTED(HASH_A), REFUSED(HASH_D, LATER)}, "~~~~~U", "UCUUCU", "kFX", "kFD"},
+    {"accepted the same, refused a delete, waiting", {ACCEPTED(HASH_A), REFUSED(HASH_D, LATER)}, "~~~~~U", "UCUUCU", "kFx", "kFD"},
     {"accepted the same, refused a delete, due", {ACCEPTED(HASH_A), REFUSED(HASH_D, DUE)}, "~~~~~U", "UCUUCU", "kFD", "kFD"},
     /* in doubt: the same goes again at once, whatever the mode; another waits until the old one cannot arrive */
     {"doubt about the same create, within", {DOUBT(CREATE, HASH_A, WITHIN)}, "cccccc", "cccccc", "KKQ", "KKQ"},
@@ -128,7 +129,7 @@ static const PlanCase PLAN_CASES[] = {
      {ACCEPTED(HASH_A), DOUBT(DELETE, HASH_D, OVER), REFUSED(HASH_D, LATER)},
      "CCUCCC",
      "CCUCCC",
-     "kFX",
+     "kFx",
      "kFd"},
     {"a delete in doubt, held",
      {ACCEPTED(HASH_A), HELD(DELETE, HASH_D, OVER), REFUSED(HASH_D, OND_NEVER)},
@@ -169,6 +170,7 @@ static char letter_of(const OndPlan *p) {
   case OND_V_PENDING: return 'P';
   case OND_V_DELETE: return p->same_change ? 'd' : 'D';
   case OND_V_DELETE_HELD: return 'X';
+  case OND_V_DELETE_LATER: return 'x';
   case OND_V_DELETE_PENDING: return 'Q';
   case OND_V_FORGET: return 'F';
   case OND_V_KEEP: return p->settle ? 'k' : 'K';
