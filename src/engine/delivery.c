@@ -164,12 +164,10 @@ void ond_delivery_row_key(const OndSync *sync, OndChangeRow *row) {
 
 void ond_delivery_request_key(const OndSync *sync, OndChangeRow *const *rows, int n, char key[33]) {
   XXH3_state_t state;
+  char route = (char)rows[0]->task.route;
 
-  if (n == 1) {
-    memcpy(key, rows[0]->idempotency_key, 33);
-    return;
-  }
   begin_key(sync, &state);
+  XXH3_128bits_update(&state, &route, 1);
   for (int i = 0; i < n; i++) {
     XXH3_128bits_update(&state, rows[i]->idempotency_key, 32);
     if (rows[i]->row.fields.p != NULL)

@@ -46,7 +46,7 @@ extern bool ond_delivery_holds(const OndSpec *spec, OndOp op);
 extern int64 ond_delivery_doubt_wait_us(const OndSpec *spec);
 /* A change's idempotency key (32 hex digits) into its row. */
 extern void ond_delivery_row_key(const OndSync *sync, OndChangeRow *row);
-/* The key of the request that carries these rows: of one row its own; of a batch over its members and their payloads. */
+/* The key of the request that carries these rows by their task's route: over their own keys and what is sent of them. */
 extern void ond_delivery_request_key(const OndSync *sync, OndChangeRow *const *rows, int n, char key[33]);
 /* Delivers the store's changes. No transaction is open. Raises only what an interrupt raises. */
 extern void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result);

@@ -268,6 +268,7 @@ static void preview_store(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndA
 
     batch = palloc(sizeof(OndChangeRow *) * p->batch_rows);
     for (n = 0; row != NULL && row->task.op == op && ond_way_first(spec, row) == route && n < p->batch_rows; row = ond_store_next(store)) {
+      row->task.route = route;
       ond_delivery_row_key(spec->sync, row);
       batch[n++] = row;
     }

@@ -192,6 +192,26 @@ sub lose_answer { my ($sync) = @_; $t->script({method => ['PUT', 'DELETE'], answ
     $t->poll(sub { (there($id) // '') eq 'A' }, 'the row is back: after the wait it is created again, without a person');
 }
 {
+    my ($sync, $id) = scenario('a retry with another body: a field that is sent and not detected has changed', options => {in_doubt_wait => '0ms'}, destination => {retry => {attempts => 2, base_ms => 5, max_ms => 10}});
+    $t->sql("ALTER TABLE mart.rows ADD seen int; SELECT ondatra.update_sync('$sync', model => 'SELECT id, v, seen FROM mart.rows WHERE id = $id', mapping => '{\"v\": \"v\", \"seen\": {\"column\": \"seen\", \"detect\": false}}')");
+    set_value($id, 'A');
+    my $key = sub { my @all = keys_of(puts($id)); return $all[-1] };
+    lose_answer($sync);
+    my $first = $key->();
+    is(scalar(keys %{ { map { $_ => 1 } keys_of(puts($id)) } }), 1, 'in one run the body is the same, and the key');
+    my $again = sub { my $n = scalar puts($id); $t->sql("SELECT ondatra.retry_failed('$sync')"); $t->poll_sql("SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = '$sync'", '0', 'the change goes again with the row as it is now'); cmp_ok(scalar puts($id), '>', $n, 'in another request') };
+    $again->();
+    is($key->(), $first, 'the same body in the next run: the same key');
+    $t->sql("UPDATE mart.rows SET v = 'B' WHERE id = $id");
+    lose_answer($sync);
+    my $second = $key->();
+    $t->sql("UPDATE mart.rows SET seen = 1 WHERE id = $id");
+    $again->();
+    isnt($key->(), $second, 'under a key of its own: an API refuses another body under a known key');
+    is($t->records->{$id}{seen}, 1, 'and the new body is there');
+    $t->no_violations;
+}
+{
     my ($sync, $id) = scenario('a delete that failed for want of an answer counts as pending until its next attempt', destination => {retry => {attempts => 1}});
     set_value($id, 'A');
     $t->run($sync);

@@ -69,10 +69,12 @@ like(($t->failed_rows('updates'))[0]{error_message}, qr/has no such record, and 
 
 # a create without an answer that was carried out, "exists" at the second try, and the update is refused: the record may be ours, a mirror deletes it
 $t->reset_destination;
-objects({create => {method => 'POST', path => '/things', body => {id => '{{key}}', name => '{{name}}'}, exists => [409], idempotency => undef}, update => {method => 'PUT', path => '/things/{{key}}'}, delete => {method => 'DELETE', path => '/things/{{key}}'}}, 'mirrored');
+objects({create => {method => 'POST', path => '/things', body => {id => '{{key}}', name => '{{name}}'}, exists => [409], idempotency => {header => 'Idempotency-Key'}}, update => {method => 'PUT', path => '/things/{{key}}'}, delete => {method => 'DELETE', path => '/things/{{key}}'}}, 'mirrored');
 $t->sync('refused', 'SELECT id, name FROM mart.p WHERE id = 5', 'mirrored', mode => 'mirror', mapping => {name => 'name'}, options => {on_unknown => 'resend', in_doubt_wait => '0ms', max_deletes => '100%'});
 $t->script({method => 'POST', times => 1, answer => {misbehave => 'close', apply => 1}}, {method => 'POST', answer => {status => 409}}, {method => 'PUT', answer => {status => 422, json => {message => 'the name is fixed'}}});
 $t->run_is($t->run('refused'), {status => 'failed', rows_failed => 1, requests => 3}, 'no answer, exists, refused');
+my @keys = map { $_->{headers}{'idempotency-key'} } @{ $t->control('GET', 'requests?path=%5E/things')->{requests} }[-3 .. -1];
+ok($keys[0] eq $keys[1] && $keys[1] ne $keys[2], 'both tries of the create have one key, the update has another');
 is(($t->failed_rows('refused'))[0]{error_class}, 'rejected', 'the row is refused');
 like($t->sql(q{SELECT ondatra.explain_row('refused', '{"id": 5}')->'doubt'}), qr/"create"/, 'and its create is in doubt all the same');
 $t->run_is($t->run('refused'), {rows_held_back => 1, requests => 0}, 'it is not sent again');
