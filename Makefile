@@ -5,6 +5,8 @@
 #   make check      everything from nothing: packages, build, install, all tests (as root on Debian)
 #   make check-all  the same with PostgreSQL 15, 17 and 18, each in a Debian of its own (as root, with debootstrap)
 #   make check-deep the same on a server with assertions, under valgrind, and with sanitizers (as root on Debian)
+#   make check-packages  the Debian packages and the PGXN archive in fresh Debian systems (as root, with debootstrap)
+#   make dist       the PGXN archive of what is committed, in build/
 #   make fuzz       fuzz targets, 3 s each; FUZZ_SECONDS=3600 for long, FUZZ_TARGETS="url json" for some
 #   make demo       a private cluster with a scripted API beside it, left running; make demo-stop ends it
 #   make bench      how fast it is, against a bare scan, md5, a bare libcurl loop and wrk (bench/README.md)
@@ -17,7 +19,7 @@ EXTVERSION = 0.1.0
 PG_CONFIG ?= pg_config
 
 # These goals install what they need themselves; PGXS may not be there yet, and has a `check` of its own.
-SCRIPTED := check check-all check-deep fuzz demo demo-stop bench format
+SCRIPTED := check check-all check-deep check-packages dist fuzz demo demo-stop bench format
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
 .PHONY: $(SCRIPTED)
@@ -29,6 +31,10 @@ check-all:
 	@bash scripts/check-all.sh
 check-deep:
 	@bash scripts/check-deep.sh
+check-packages:
+	@bash scripts/check-packages.sh
+dist:
+	@bash scripts/dist.sh
 demo:
 	@bash scripts/demo.sh
 demo-stop:
