@@ -54,14 +54,14 @@ build_packages() {
     pg_buildext updatecontrol
     apt-get -qq -y -o Dpkg::Use-Pty=0 build-dep ./
     dpkg-buildpackage -us -uc
-    mkdir /build/first && mv /build/*.deb /build/*.dsc /build/*.tar.* /build/*.changes /build/first/
+    mkdir /build/first && mv /build/*.deb /build/*.dsc /build/*.tar.* /build/*.changes /build/*.buildinfo /build/first/
     sed -i '1s/($version)/($version+1)/' debian/changelog
     dpkg-buildpackage -us -uc -b
     mkdir /build/next && mv /build/*.deb /build/next/"
 }
 
 lint() {
-  inside "$1" sh -ec 'lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs,bad-distribution-in-changes-file /build/first/*.changes'
+  inside "$1" sh -ec 'lintian --allow-root --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs,bad-distribution-in-changes-file /build/first/*.changes'
 }
 
 # What others' tools make of the archive: unpack, make, make install, in the system that has the headers.
@@ -81,7 +81,7 @@ install_package() {
 
 # A cluster of the package's own server, which stays for what comes next.
 make_cluster() {
-  inside "$1" sh -ec "pg_createcluster '$2' main -o shared_preload_libraries=ondatra -o ondatra.allowed_hosts=127.0.0.1 && pg_ctlcluster '$2' main start"
+  inside "$1" sh -ec "pg_createcluster '$2' main -o shared_preload_libraries=ondatra -o \"ondatra.allowed_hosts='127.0.0.1'\" && pg_ctlcluster '$2' main start"
 }
 
 use() {
