@@ -276,6 +276,11 @@ void ond_launcher_main(Datum arg) {
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   pqsignal(SIGTERM, die);
   BackgroundWorkerUnblockSignals();
+  /*
+   * A reload between the fork and the handler above was lost: the server ignores SIGHUP in a background worker's first steps. Without this a
+   * launcher that began with ondatra.enabled off would not hear that it is on.
+   */
+  ConfigReloadPending = true;
   BackgroundWorkerInitializeConnection(NULL, NULL, 0);
   enter();
   context = AllocSetContextCreate(TopMemoryContext, "ondatra launcher", ALLOCSET_DEFAULT_SIZES);
