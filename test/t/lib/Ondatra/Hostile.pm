@@ -113,7 +113,8 @@ our %FORBIDDEN = (
     commit => 'COMMIT',
     commit_do => 'DO $x$ BEGIN COMMIT; END $x$',
     prepare_transaction => q{PREPARE TRANSACTION 'mine'},
-    kill_superusers => q{SELECT 1 / count(*) FROM pg_stat_activity WHERE usename OPERATOR(pg_catalog.=) 'SUPERUSER' AND pg_terminate_backend(pid)},
+    kill_superusers => q{WITH s AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename OPERATOR(pg_catalog.=) 'SUPERUSER')
+        SELECT 1 / count(*) FROM s WHERE pg_terminate_backend(pid)},
     set_secret => q{SELECT ondatra.set_secret('x', 'y')},
     drop_secret => q{SELECT ondatra.drop_secret('token')},
     create_destination => q{SELECT ondatra.create_destination('x', base_url => 'http://127.0.0.1:1')},

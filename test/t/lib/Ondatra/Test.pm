@@ -30,6 +30,11 @@ my $json = JSON::PP->new->canonical->allow_nonref;
 my $json_text = JSON::PP->new->utf8->canonical->allow_nonref;
 my @children;
 my $own_pid = $$;
+# Names of tests may have any letter: what takes their output (PostgreSQL::Test::SimpleTee) writes to these handles.
+for my $output (Test::More->builder->output, Test::More->builder->failure_output, Test::More->builder->todo_output) {
+    my $tee = tied *$output;
+    binmode $_, ':encoding(UTF-8)' for $tee ? @$tee : ();
+}
 # A test that is told to end ends what it has started.
 $SIG{TERM} = $SIG{INT} = sub { die "ended by a signal\n" };
 
