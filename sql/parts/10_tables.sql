@@ -3,6 +3,19 @@
 -- session_replication_role = replica, and drop_* deletes what belongs together.
 -- Owners are of type regrole, so that a dump carries names.
 
+CREATE TABLE ondatra.armed_to (
+  one         boolean PRIMARY KEY DEFAULT true CHECK (one),
+  database    oid NOT NULL,
+  system_identifier text NOT NULL,
+  instance    text NOT NULL,                 -- ondatra.instance
+  base_backup text NOT NULL,                 -- label of the base backup that the server was started from; '': none
+  timeline    bigint NOT NULL,
+  policy      text NOT NULL,                 -- of arm(), or 'first': the first destination, or 'promotion'
+  armed_by    text NOT NULL,
+  armed_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE ondatra.armed_to IS 'What this database was when it was armed: a copy of it is another, and sends nothing. People see the view ondatra.arming.';
+
 CREATE TABLE ondatra.all_secrets (
   owner       regrole NOT NULL,
   name        text NOT NULL CHECK (name OPERATOR(pg_catalog.<>) ''),

@@ -16,6 +16,7 @@
 
 #include "api/caller.h"
 #include "api/destinations.h"
+#include "catalog/arming.h"
 #include "catalog/connector.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
@@ -60,6 +61,7 @@ void ond_caller_open(OndCaller *c, const OndDestination *d, const char *object, 
 
   memset(c, 0, sizeof(*c));
   ond_http_request_init(&c->request);
+  ond_armed_require();
   if (!ond_http_global_init(&err))
     ond_raise(&err);
   c->destination = d;

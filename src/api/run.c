@@ -36,6 +36,7 @@
 #include "utils/timestamp.h"
 
 #include "api/api.h"
+#include "catalog/arming.h"
 #include "catalog/edit.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
@@ -118,6 +119,7 @@ static OndSync *find_sync(const char *name, Oid role) {
   if (sync->state == OND_SYNC_ARCHIVED)
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("sync \"%s\" is archived", name),
                     errhint("Call ondatra.restore_sync(%s) first.", quote_literal_cstr(name))));
+  ond_armed_require();
   refuse_uncommitted(sync);
   refuse_obstacle(sync);
   ond_our_end(&scope);

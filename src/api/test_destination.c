@@ -18,6 +18,7 @@
 
 #include "api/api.h"
 #include "api/destinations.h"
+#include "catalog/arming.h"
 #include "catalog/connector.h"
 #include "catalog/settings.h"
 #include "core/mem.h"
@@ -58,6 +59,7 @@ static void prepare(Check *c, const OndDestination *d) {
   OndHttpOptions options;
   OndError err;
 
+  ond_armed_require();
   if (!ond_http_global_init(&err)) {
     ond_raise(&err);
   }

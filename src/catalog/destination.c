@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 
+#include "catalog/arming.h"
 #include "catalog/connector.h"
 #include "catalog/edit.h"
 #include "catalog/rows.h"
@@ -98,6 +99,7 @@ int64 ond_destination_insert(const OndDestination *d) {
   values[3] = ond_text_datum(d->base_url, &nulls[3]);
   values[4] = ond_text_datum(d->auth, &nulls[4]);
   values[5] = CStringGetTextDatum(d->options);
+  ond_arm_first();
   if (ond_spi(SPI_OK_INSERT_RETURNING, sql, 6, types, values, nulls) == 0) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("destination \"%s\" already exists", d->name),
                     errhint("Use ondatra.update_destination(), or another name.")));

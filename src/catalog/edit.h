@@ -73,6 +73,8 @@ extern bool ond_sync_has_delivered(int64 sync_id);
 extern void ond_sync_forget(int64 sync_id);
 /* Asks for a run of the sync at the commit of this transaction; the request's number. The caller calls ond_wake_at_commit(). */
 extern int64 ond_run_request_insert(int64 sync_id, const char *trigger, const char *requested_by);
+/* What was asked for and is due again does not count any more. */
+extern void ond_run_requests_drop(int64 sync_id);
 /* What the cursor says is not about this model and mapping: the next run reads all. */
 extern void ond_sync_rewind(int64 sync_id);
 /*

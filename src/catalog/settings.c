@@ -34,6 +34,8 @@ int ond_setting_log_retention_count = 1000000;
 int ond_setting_held_run_expiry_min = 7 * 24 * 60;
 int ond_setting_max_response_size_kb = 64 * 1024;
 char *ond_setting_ca_file = "";
+char *ond_setting_instance = "";
+bool ond_setting_resume_after_promotion = false;
 
 static void define_processes(void) {
   /* A variable of the postmaster cannot be made later; without preloading nothing reads them. */
@@ -141,10 +143,20 @@ static void define_rights(void) {
                            0, NULL, NULL, NULL);
 }
 
+static void define_arming(void) {
+  DefineCustomStringVariable("ondatra.instance", "Names this server, so that a copy of its data directory is told apart.",
+                             "A database that was armed under another name sends nothing until ondatra.arm() is called. Set it outside of the data directory.",
+                             &ond_setting_instance, "", process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0, NULL, NULL, NULL);
+  DefineCustomBoolVariable("ondatra.resume_after_promotion", "Lets syncs go on after this server was promoted from a standby.",
+                           "Off: after a promotion nothing is sent until ondatra.arm() is called.", &ond_setting_resume_after_promotion, false, PGC_SIGHUP, 0,
+                           NULL, NULL, NULL);
+}
+
 void ond_settings_define(void) {
   define_processes();
   define_records();
   define_network();
   define_rights();
+  define_arming();
   MarkGUCPrefixReserved("ondatra");
 }

@@ -24,6 +24,8 @@ extern int ond_setting_log_retention_count;
 extern int ond_setting_held_run_expiry_min; /* -1: for ever */
 extern int ond_setting_max_response_size_kb;
 extern char *ond_setting_ca_file; /* empty: the system's store */
+extern char *ond_setting_instance;
+extern bool ond_setting_resume_after_promotion;
 
 /* ondatra.log_requests: whether requests that went wrong are recorded, and which share (0 to 1) of the others. */
 extern bool ond_log_requests_errors(void);

@@ -179,6 +179,11 @@ int64 ond_run_request_insert(int64 sync_id, const char *trigger, const char *req
   return request_id;
 }
 
+void ond_run_requests_drop(int64 sync_id) {
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET recover_at = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1");
+}
+
 bool ond_sync_has_delivered(int64 sync_id) {
   MemoryContext caller = CurrentMemoryContext;
   bool delivered;

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/arming.h"
 #include "catalog/connector.h"
 #include "catalog/edit.h"
 #include "catalog/session.h"
@@ -176,6 +177,7 @@ static bool open_run(Run *run) {
     ond_tx_commit();
     return false;
   }
+  ond_armed_require(); /* who started this process has asked, too */
   load_sync(run);
   held = ond_held_run(run->sync->sync_id, &approved);
   if (held != 0 && (!approved || is_canary(run))) {

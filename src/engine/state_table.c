@@ -121,6 +121,18 @@ void ond_state_table_create(const OndSync *sync, const OndModel *model) {
   depend_on_extension(relid);
 }
 
+int64 ond_state_table_adopt(int64 sync_id) {
+  Oid relid = get_relname_relid(psprintf("state_" INT64_FORMAT, sync_id), ond_extension(false)->schema);
+  bool isnull;
+
+  if (!OidIsValid(relid))
+    return -1;
+  (void)deleteDependencyRecordsForSpecific(RelationRelationId, relid, DEPENDENCY_AUTO, ExtensionRelationId, ond_extension(false)->extension);
+  depend_on_extension(relid);
+  ond_spi(SPI_OK_SELECT, psprintf("SELECT pg_catalog.count(*) FROM %s", ond_state_table_name(sync_id)), 0, NULL, NULL, NULL);
+  return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
 void ond_state_table_drop(int64 sync_id) {
   Oid relid = get_relname_relid(psprintf("state_" INT64_FORMAT, sync_id), ond_extension(false)->schema);
 

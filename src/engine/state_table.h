@@ -22,6 +22,8 @@
 
 /* DDL. create records the dependency on the extension and gives the sync's owner SELECT. */
 extern void ond_state_table_create(const OndSync *sync, const OndModel *model);
+/* Records again what a dump loses: that the table goes with the extension. Returns its rows; -1: there is no such table. Inside "ours". */
+extern int64 ond_state_table_adopt(int64 sync_id);
 extern void ond_state_table_drop(int64 sync_id);
 extern char *ond_state_table_name(int64 sync_id);   /* qualified */
 

@@ -165,6 +165,13 @@ void ond_queue_drop_leftovers(void) {
           0, NULL, NULL, NULL);
 }
 
+void ond_queue_thin_out(void) {
+  ond_spi(SPI_OK_DELETE,
+          "DELETE FROM ondatra.run_requests WHERE request_id IN (SELECT q.request_id FROM ondatra.run_requests q "
+          "WHERE EXISTS (SELECT FROM ondatra.run_requests o WHERE o.sync_id = q.sync_id AND o.request_id < q.request_id) FOR UPDATE OF q SKIP LOCKED)",
+          0, NULL, NULL, NULL);
+}
+
 OndOpenRun *ond_queue_open_runs(MemoryContext context, int *n) {
   OndOpenRun *list;
 

@@ -40,6 +40,9 @@ extern TimestampTz ond_queue_next_due(TimestampTz now);
  */
 extern void ond_queue_drop_leftovers(void);
 
+/* Leaves one request of each sync: in a database that is not armed nobody answers them. */
+extern void ond_queue_thin_out(void);
+
 extern OndOpenRun *ond_queue_open_runs(MemoryContext context, int *n);
 /*
  * Ends the row of a run whose process has gone, and asks for another run that resumes its work, unless it was cancelled. False: it had

@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -29,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog/arming.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
 #include "catalog/sync.h"
@@ -355,16 +357,40 @@ static void expire_held(void *arg) {
     agenda->due = Min(agenda->due, since + limit + 1);
 }
 
+/* Whether anything may be sent from this database. If not, requests are not let pile up, and the log says so. */
+static bool is_armed(void) {
+  char *name, *why;
+  bool armed;
+
+  begin_briefly();
+  MemoryContextSwitchTo(visit_context);
+  name = get_database_name(MyDatabaseId);
+  ond_arm_promoted();
+  armed = ond_armed(&why);
+  if (!armed)
+    ond_queue_thin_out();
+  ond_tx_commit();
+  MemoryContextSwitchTo(visit_context);
+  if (!armed)
+    ond_start_log_disarmed(name, why);
+  return armed;
+}
+
 static void visit(OndAgenda *agenda) {
   TimestampTz now = GetCurrentTimestamp();
   TimestampTz next;
+  bool armed;
 
   reap(agenda);
   if (!safely(expire_held, agenda, "(held runs)"))
     agenda->blocked = true;
-  start_due(now, agenda);
+  armed = is_armed();
+  if (armed)
+    start_due(now, agenda);
   if (!safely(tidy, agenda, "(retention)"))
     agenda->blocked = true;
+  if (!armed)
+    return; /* arm() wakes us */
   ond_tx_begin();
   next = ond_queue_next_due(now);
   ond_tx_commit();

@@ -60,6 +60,22 @@ bool ond_start_gone(const OndStarted *started) {
   return true;
 }
 
+void ond_start_log_disarmed(const char *database, const char *why) {
+  TimestampTz now = GetCurrentTimestamp();
+  bool say;
+
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  say = ond_state->disarmed_logged != MyDatabaseId || now - ond_state->disarmed_logged_at >= LOG_AGAIN_US;
+  if (say) {
+    ond_state->disarmed_logged = MyDatabaseId;
+    ond_state->disarmed_logged_at = now;
+  }
+  LWLockRelease(ond_state->lock);
+  if (say)
+    ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("ondatra: database \"%s\" is not armed: no sync runs in it", database),
+                  errdetail("%s", why), errhint("If it is to send from now on, a superuser calls ondatra.arm() in it.")));
+}
+
 void ond_start_log(OndStart why) {
   TimestampTz now = GetCurrentTimestamp();
   TimestampTz *logged_at = &ond_state->starving_logged_at[why == OND_START_NO_SLOT ? 0 : 1];

@@ -96,6 +96,8 @@ typedef struct OndState {
   Latch *launcher;                   /* NULL: not running */
   bool relist;                       /* a wake found no room: list the databases again */
   TimestampTz starving_logged_at[2]; /* last said that there is no slot, no process */
+  TimestampTz disarmed_logged_at;    /* last said that this database is not armed */
+  Oid disarmed_logged;
   uint64 releases;                   /* counts slots that were released */
   int n_slots;
   OndDatabase databases[OND_DATABASES_MAX];
@@ -244,6 +246,8 @@ extern bool ond_start_gone(const OndStarted *started);
 
 /* Logs that due syncs wait (NO_SLOT, NO_PROCESS) and which setting to raise: one line, and again only after minutes. */
 extern void ond_start_log(OndStart why);
+/* Likewise that a database, by name, is not armed, and why. */
+extern void ond_start_log_disarmed(const char *database, const char *why);
 
 /* Why a run worker of this role could not do its work here. */
 typedef struct OndObstacle {

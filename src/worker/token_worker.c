@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+#include "catalog/arming.h"
 #include "catalog/connector.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
@@ -55,6 +56,7 @@ static void load(Worker *w, int64 destination_id) {
 
   ond_tx_begin();
   MemoryContextSwitchTo(context);
+  ond_armed_require();
   w->destination = ond_destination_load(destination_id);
   if (w->destination == NULL)
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the destination is not committed yet"),

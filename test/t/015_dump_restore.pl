@@ -24,6 +24,8 @@ is($node->safe_psql('copy', 'SELECT key, error_class FROM ondatra.failed_rows'),
 is($node->safe_psql('copy', q{SELECT creates, updates, deletes, unchanged, held_back FROM ondatra.plan_sync('people')}), '0|0|0|19|1', 'and nothing to send');
 
 my $before = $t->count_requests;
+like($node->safe_psql('copy', 'SELECT armed, reason FROM ondatra.arming'), qr/^f\|It was armed as the database with OID/, 'but it may not send');
+$node->safe_psql('copy', q{SELECT ondatra.arm('trust')});
 is($node->safe_psql('copy', q{SELECT status, rows_scanned, rows_unchanged, rows_held_back, requests FROM ondatra.run_sync('people')}), 'succeeded|20|19|1|0',
     'a run by hand in the copy finds everything as it was');
 is($t->count_requests, $before, 'and sends nothing');

@@ -1,4 +1,4 @@
-# A standby runs nothing and says so; after promotion it goes on without a restart. And a server that does not preload the library.
+# A standby runs nothing and says so; after promotion it goes on without a restart (058_arming.pl: when it may). And a server that does not preload the library.
 
 use strict;
 use warnings FATAL => 'all';
