@@ -20,6 +20,9 @@ def variables(of):
 
 def operation(name, o):
     rows = o.get("batch", {}).get("rows", 1)
+    if "steps" in o:
+        steps = ", ".join("%s %s" % (s["method"], code(s.get("path") or s["url"])) for s in o["steps"])
+        return "| %s | a job: %s | %s |" % (name, steps, rows if rows > 1 else "")
     what = "%s %s" % (o.get("method", ""), code(o["path"]) if o.get("path") else "the base URL")
     return "| %s | %s | %s |" % (name, what, rows if rows > 1 else "")
 
@@ -58,6 +61,9 @@ def connector_lines(name, c):
         facts.append("Limits: %s." % code(c["rate_limit"]))
     yield ""
     yield " ".join(facts)
+    if c.get("unverified"):
+        yield ""
+        yield "Not verified: %s." % "; ".join(c["unverified"])
     yield from table("| variable | | |", variables(c))
     for n in sorted(c["objects"]):
         yield from object_lines(n, c["objects"][n])

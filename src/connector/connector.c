@@ -21,7 +21,7 @@ typedef struct Documents {
 
 static const char *const DOCUMENT_MEMBERS[] = {"title",       "description",        "docs",  "base_url", "variables",    "auth",
                                                "headers",     "rate_limit",         "retry", "gzip",     "rate_headers", "concurrency",
-                                               "timeout_ms",  "connect_timeout_ms", "check", "objects",  "hosts",        "types",       NULL};
+                                               "timeout_ms",  "connect_timeout_ms", "check", "objects",  "hosts",        "types",       "unverified", NULL};
 
 static const char *const OPTION_MEMBERS[] = {"rate_limit", "concurrency", "timeout_ms", "connect_timeout_ms", "retry", "headers",
                                              "variables",  "gzip",        "check",      NULL};
@@ -34,13 +34,25 @@ static const char *const AUTH_KINDS[] = {"none",       "bearer",    "basic", "di
 
 /* ---- the connector's own document ---- */
 
+/* Words for people. */
 static bool parse_words(const OndNode *document, OndError *err) {
   static const char *const WORDS[] = {"title", "description", "docs", NULL};
   const char *text;
+  size_t n = 0;
   OndNode at;
 
   for (int i = 0; WORDS[i]; i++) {
     if (!ond_member_string(document, WORDS[i], &text, err)) {
+      return false;
+    }
+  }
+  if (ond_node_get(document, "unverified", &at) && !ond_node_array(&at, &n, err)) {
+    return false;
+  }
+  for (size_t i = 0; i < n; i++) {
+    OndNode element = ond_node_element(&at, i);
+
+    if (!ond_node_string(&element, &text, err)) {
       return false;
     }
   }

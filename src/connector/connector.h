@@ -167,6 +167,8 @@ extern const char *ond_connector_required(const OndConnector *c, int index);
 extern int ond_connector_type(const OndConnector *c, const char *name, OndError *err);
 /* Appends a value (JSON) in the form of the type. False when out is full. */
 extern bool ond_connector_form(const OndConnector *c, int type, OndBytes value, OndBuf *out);
+/* What a null of a field without a type is sent as, JSON; absent: as null. */
+extern OndBytes ond_connector_null(const OndConnector *c);
 /* The sync's top-level target fields in the order of the payload: what {"$values": true} and {"$names": true} are about. Copied. */
 extern void ond_connector_set_fields(OndConnector *c, int n, const char *const *names);
 /* Whether credentials of this type may be used; the hint of err lists those that may. */
@@ -197,6 +199,7 @@ typedef struct OndOperationInfo {
   const int *missing;
   const int *conflict;
   bool always;                /* of a lookup: also where a remote id is known */
+  bool deletes_only;          /* of a lookup: before deletes whose remote id is not known, nothing else */
   int n_steps;                /* 0: one request; else a job of so many */
   int resumes_at;             /* the first step from which on no step needs the rows; n_steps: none */
   int carries_at;             /* the first step that carries rows */

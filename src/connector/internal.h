@@ -310,6 +310,7 @@ struct OndConnector {
   const char **args;
   OndKeyUse *key_uses;
   OndRemoteUse *remote_uses;
+  OndBytes null_form; /* what a null of a field without a type becomes, JSON; absent: null */
   bool fold; /* the API folds the case of keys */
   bool gzip;
   size_t gzip_bytes_min;

@@ -14,9 +14,9 @@
 #define NAMES_MAX 200
 
 /* What an object of the options of `http` has: nobody reads titles there, and any column may be named. */
-static const char *const HTTP_MEMBERS[] = {"key", "required", "variables", "headers", "upsert", "create", "update", "delete", "lookup", "list", NULL};
+static const char *const HTTP_MEMBERS[] = {"key", "required", "null", "variables", "headers", "upsert", "create", "update", "delete", "lookup", "list", NULL};
 
-static const char *const MEMBERS[] = {"title",   "description", "key",    "required", "columns", "variables",
+static const char *const MEMBERS[] = {"title",   "description", "key",    "required", "columns", "null", "variables",
                                       "headers", "upsert",      "create", "update",   "delete",  "lookup", "list", NULL};
 
 /* ---- which one ---- */
@@ -66,31 +66,12 @@ bool ond_object_choose(OndConnector *c, const OndNode *objects, const char *name
 
 /* The field that identifies a record; variables may stand in it. */
 static bool parse_key_field(OndConnector *c, const OndNode *at, OndError *err) {
-  OndScope scope = {.c = c};
-  OndTemplate t;
-  OndValues values;
-  OndBuf text;
   const char *field;
-  bool ok;
 
-  if (!ond_node_string(at, &field, err) || !ond_reference_parse(&scope, at, field, &t, err)) {
+  if (!ond_node_string(at, &field, err) || !ond_reference_constant(c, at, field, &c->key_field, err)) {
     return false;
   }
-  for (int i = 0; i < t.n; i++) {
-    if (t.parts[i].name.p && !c->variables[t.parts[i].index].json.p) {
-      return true; /* not known yet: ond_variables_check() says so where it must be */
-    }
-  }
-  ond_values_init(&values, c, NULL, NULL);
-  ond_buf_init(&text, 1000);
-  ok = ond_reference_append(&values, &t, OND_PLACE_TEXT, &text, err) || ond_node_place(at, err);
-  if (ok) {
-    c->key_field = ond_arena_strndup(c->arena, text.data ? text.data : "", text.len);
-    ok = *c->key_field || ond_node_fail(at, err, "\"key\" is empty");
-  }
-  ond_buf_free(&text);
-  ond_values_free(&values);
-  return ok;
+  return !c->key_field || *c->key_field || ond_node_fail(at, err, "\"key\" is empty");
 }
 
 /* "key": "email" or {"field": "email", "fold": "lower"} */
@@ -114,7 +95,7 @@ static bool parse_key(OndConnector *c, const OndNode *object, OndError *err) {
   return !c->fold || ond_node_word(&member, FOLDS, &fold, err);
 }
 
-/* A list of names. */
+/* A list of names; variables may stand in them. */
 static bool parse_names(OndConnector *c, const OndNode *object, const char *member, int *n, const char ***out, OndError *err) {
   OndNode at;
   size_t length;
@@ -139,9 +120,35 @@ static bool parse_names(OndConnector *c, const OndNode *object, const char *memb
     if (!*text) {
       return ond_node_fail(&element, err, "this name is empty");
     }
-    (*out)[(*n)++] = ond_arena_strdup(c->arena, text);
+    if (!ond_reference_constant(c, &element, text, &text, err)) {
+      return false;
+    }
+    if (text) {
+      (*out)[(*n)++] = text;
+    }
   }
   return true;
+}
+
+/* "null": what a null of a field without a type becomes. */
+static bool parse_null(OndConnector *c, const OndNode *object, OndError *err) {
+  OndBuf json;
+  OndNode at;
+  bool ok;
+
+  if (!ond_node_get(object, "null", &at)) {
+    return true;
+  }
+  if (!at.value || json_object_is_type(at.value, json_type_object) || json_object_is_type(at.value, json_type_array)) {
+    ond_node_fail(&at, err, "\"null\" must be a string, a number or a boolean");
+    ond_error_hint(err, "For example \"\", where an empty text clears a field.");
+    return false;
+  }
+  ond_buf_init(&json, OND_DOCUMENT_BYTES_MAX);
+  ok = ond_document_json(at.value, &json) || ond_node_fail(&at, err, "\"null\" contains a NUL character");
+  c->null_form = (OndBytes){ond_arena_strndup(c->arena, json.data ? json.data : "", json.len), json.len};
+  ond_buf_free(&json);
+  return ok;
 }
 
 /* An error about a member of an operation. */
@@ -156,6 +163,8 @@ static bool fail_way(const OndNode *object, const OndOperation *o, const char *m
 
 /* A row that is sent another way must find it. */
 static bool check_ways(const OndConnector *c, const OndNode *object, OndError *err) {
+  const OndOperation *lookup = c->operations[OND_KIND_LOOKUP];
+
   for (int kind = 0; kind < OND_KINDS; kind++) {
     const OndOperation *o = c->operations[kind];
 
@@ -168,7 +177,7 @@ static bool check_ways(const OndConnector *c, const OndNode *object, OndError *e
     if (kind == OND_KIND_UPDATE && o->info.missing && !ond_connector_operation(c, OND_OP_CREATE)) {
       return fail_way(object, o, "missing", "a \"create\" to go on with", err);
     }
-    if (o->info.conflict && !c->operations[OND_KIND_LOOKUP]) {
+    if (o->info.conflict && (!lookup || (lookup->info.deletes_only && kind != OND_KIND_DELETE))) {
       return fail_way(object, o, "conflict", "a \"lookup\" that reads the record again", err);
     }
   }
@@ -205,7 +214,7 @@ static bool parse_members(OndConnector *c, const OndNode *at, int *n, OndError *
   if (!ond_node_object(at, c->document ? MEMBERS : HTTP_MEMBERS, err) || !ond_member_string(at, "title", &words, err) ||
       !ond_member_string(at, "description", &words, err) || !parse_key(c, at, err) ||
       !parse_names(c, at, "required", &c->n_required, &c->required, err) ||
-      !parse_names(c, at, "columns", &c->n_known_columns, &c->known_columns, err)) {
+      !parse_names(c, at, "columns", &c->n_known_columns, &c->known_columns, err) || !parse_null(c, at, err)) {
     return false;
   }
   if (ond_node_get(at, "headers", &member) && !ond_request_headers(&scope, &member, &c->n_headers, &c->headers, err)) {

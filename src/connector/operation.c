@@ -364,7 +364,7 @@ static bool parse_method(const OndNode *operation, const char *const *methods, c
 }
 
 static bool parse_when(const OndNode *operation, OndOperation *o, OndError *err) {
-  static const char *const WORDS[] = {"unknown", "always", NULL};
+  static const char *const WORDS[] = {"unknown", "always", "delete", NULL};
   int when = 0;
   OndNode at;
 
@@ -372,6 +372,7 @@ static bool parse_when(const OndNode *operation, OndOperation *o, OndError *err)
     return false;
   }
   o->info.always = when == 1;
+  o->info.deletes_only = when == 2;
   return true;
 }
 

@@ -568,3 +568,52 @@ bool ond_reference_append(OndValues *v, const OndTemplate *t, OndPlace place, On
   }
   return true;
 }
+
+/* ---- texts that are the same for all rows ---- */
+
+bool ond_reference_constant(OndConnector *c, const OndNode *at, const char *text, const char **out, OndError *err) {
+  OndScope scope = {.c = c};
+  OndTemplate t;
+  OndValues values;
+  OndBuf whole;
+  bool ok;
+
+  *out = NULL;
+  if (!ond_reference_parse(&scope, at, text, &t, err)) {
+    return false;
+  }
+  for (int i = 0; i < t.n; i++) {
+    if (t.parts[i].name.p && t.parts[i].slot != OND_SLOT_VARIABLE) {
+      return fail(at, err, &t.parts[i], "is not known here");
+    }
+    if (t.parts[i].name.p && !c->variables[t.parts[i].index].json.p) {
+      return true;
+    }
+  }
+  ond_values_init(&values, c, NULL, NULL);
+  ond_buf_init(&whole, 1000);
+  ok = ond_reference_append(&values, &t, OND_PLACE_TEXT, &whole, err) || ond_node_place(at, err);
+  if (ok) {
+    *out = ond_arena_strndup(c->arena, whole.data ? whole.data : "", whole.len);
+  }
+  ond_buf_free(&whole);
+  ond_values_free(&values);
+  return ok;
+}
+
+bool ond_reference_pointer(OndConnector *c, const OndNode *at, OndJsonPtr *out, OndError *err) {
+  const char *text;
+
+  if (!ond_node_json_pointer(at, c->arena, out, err)) {
+    return false;
+  }
+  for (int i = 0; i < out->n; i++) {
+    if (!ond_reference_constant(c, at, out->tokens[i].p, &text, err)) {
+      return false;
+    }
+    if (text) {
+      out->tokens[i] = (OndBytes){text, strlen(text)};
+    }
+  }
+  return true;
+}

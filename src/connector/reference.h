@@ -39,6 +39,10 @@ typedef struct OndScope {
 
 /* Cuts a template and resolves its names; errors carry the place. */
 extern bool ond_reference_parse(const OndScope *s, const OndNode *at, const char *text, OndTemplate *out, OndError *err);
+/* A text in which variables may stand, put together. *out is NULL while one of them has no value: ond_variables_check() says so where it must have. */
+extern bool ond_reference_constant(OndConnector *c, const OndNode *at, const char *text, const char **out, OndError *err);
+/* A JSON pointer in whose pieces variables may stand. */
+extern bool ond_reference_pointer(OndConnector *c, const OndNode *at, OndJsonPtr *out, OndError *err);
 /* Only resolves, for templates that were cut already. */
 extern bool ond_reference_resolve(const OndScope *s, const OndNode *at, OndTemplate *t, OndError *err);
 /* A part that stands for the idempotency key of the request or, each, of the row. */

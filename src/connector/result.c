@@ -127,7 +127,7 @@ static bool parse_columns(Reader *r, const OndNode *at, OndIdentity *out) {
     OndNode column = {.parent = at, .member = json_object_iter_peek_name(&it), .value = json_object_iter_peek_value(&it)};
 
     out->columns[out->n] = ond_arena_strdup(r->c->arena, column.member);
-    if (!ond_node_json_pointer(&column, r->c->arena, &out->pointers[out->n++], r->err)) {
+    if (!ond_reference_pointer(r->c, &column, &out->pointers[out->n++], r->err)) {
       return false;
     }
   }
@@ -160,7 +160,7 @@ static bool parse_identity(Reader *r, const OndNode *object, OndIdentity *out) {
   }
   out->n = 1;
   out->pointers = ond_arena_alloc(r->c->arena, sizeof(*out->pointers));
-  if (!ond_node_json_pointer(&at, r->c->arena, out->pointers, r->err)) {
+  if (!ond_reference_pointer(r->c, &at, out->pointers, r->err)) {
     return false;
   }
   return out->index || parse_by(r, object, out);

@@ -180,6 +180,10 @@ int ond_connector_type(const OndConnector *c, const char *name, OndError *err) {
   return -1;
 }
 
+OndBytes ond_connector_null(const OndConnector *c) {
+  return c->null_form;
+}
+
 /* The value as a JSON string. */
 static bool append_text(OndBytes value, OndBuf *out) {
   OndBuf text;

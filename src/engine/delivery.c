@@ -72,7 +72,7 @@ bool ond_delivery_holds(const OndSpec *spec, OndOp op) {
   if (spec->sync->options.on_unknown_given)
     return spec->sync->options.on_unknown_hold;
   /* what is looked up before it is written finds the record that a lost create has made */
-  return operation != NULL && !ond_operation_info(operation)->idempotent && ond_connector_route(spec->connector, OND_ROUTE_LOOKUP) == NULL;
+  return operation != NULL && !ond_operation_info(operation)->idempotent && !ond_way_looks_up(spec, op);
 }
 
 int64 ond_delivery_doubt_wait_us(const OndSpec *spec) {

@@ -345,16 +345,22 @@ static void compile_types(OndSpec *spec) {
 }
 
 const OndBytes *ond_spec_form_values(const OndSpec *spec, const OndBytes *values, OndBuf *scratch) {
+  const OndBytes null = ond_connector_null(spec->connector);
   int n = ond_mapping_count(spec->mapping);
   OndBytes *formed;
 
-  if (spec->field_type == NULL)
+  if (spec->field_type == NULL && null.p == NULL)
     return values;
   formed = palloc(sizeof(OndBytes) * n);
   for (int i = 0; i < n; i++) {
     formed[i] = values[i];
-    if (spec->field_type[i] < 0 || values[i].p == NULL)
+    if (values[i].p == NULL)
       continue;
+    if (spec->field_type == NULL || spec->field_type[i] < 0) {
+      if (null.p != NULL && values[i].n == 4 && memcmp(values[i].p, "null", 4) == 0)
+        formed[i] = null;
+      continue;
+    }
     ond_buf_reset(scratch);
     if (!ond_connector_form(spec->connector, spec->field_type[i], values[i], scratch))
       ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("field \"%s\" of a row is too large", ond_mapping_field(spec->mapping, i)->target)));

@@ -17,8 +17,14 @@ static const OndOperationInfo *lookup_info(const OndSpec *spec) {
   return lookup == NULL ? NULL : ond_operation_info(lookup);
 }
 
-OndRoute ond_way_first(const OndSpec *spec, const OndChangeRow *row) {
+bool ond_way_looks_up(const OndSpec *spec, OndOp op) {
   const OndOperationInfo *lookup = lookup_info(spec);
+
+  return lookup != NULL && (op == OND_OP_DELETE || !lookup->deletes_only);
+}
+
+OndRoute ond_way_first(const OndSpec *spec, const OndChangeRow *row) {
+  const OndOperationInfo *lookup = ond_way_looks_up(spec, row->task.op) ? lookup_info(spec) : NULL;
 
   if (lookup != NULL && (lookup->always || row->row.remote_id.p == NULL))
     return OND_ROUTE_LOOKUP;
@@ -59,7 +65,7 @@ static OndWay goes_to_create(const OndSpec *spec, OndChangeRow *row) {
 
 OndWay ond_way_by_status(const OndSpec *spec, OndChangeRow *row, int http_status) {
   const OndOperationInfo *info = ond_operation_info(ond_connector_route(spec->connector, row->task.route));
-  bool can_look = lookup_info(spec) != NULL;
+  bool can_look = ond_way_looks_up(spec, row->task.op);
 
   if (has(info->exists, http_status))
     return goes(row, can_look ? OND_ROUTE_LOOKUP : OND_ROUTE_UPDATE);

@@ -16,6 +16,8 @@
 #include "engine/change_row.h"
 #include "engine/spec.h"
 
+/* Whether a change of this operation can begin with, or come back to, a lookup. */
+extern bool ond_way_looks_up(const OndSpec *spec, OndOp op);
 /* Where a change begins. */
 extern OndRoute ond_way_first(const OndSpec *spec, const OndChangeRow *row);
 

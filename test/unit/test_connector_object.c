@@ -34,6 +34,31 @@ static const char *said(Case *t, Said what) {
   return c ? "" : t->err.message;
 }
 
+static bool take_key(const OndRecord *record, void *arg) {
+  snprintf(arg, 100, "%.*s", (int)record->keys[0].n, record->keys[0].p ? record->keys[0].p : "");
+  return true;
+}
+
+/* The key of the record that this page of the list has. */
+static const char *listed_key(Case *t, const char *page) {
+  static char key[100];
+  OndHttpResponse response = {.transfer = OND_TRANSFER_OK, .status = 200};
+  OndPaging paging;
+
+  snprintf(key, sizeof(key), "none");
+  ond_buf_init(&response.body, 4096);
+  ond_buf_init(&response.headers, 4096);
+  ond_buf_append_str(&response.body, case_json(t, page));
+  ond_paging_init(&paging, t->c, ond_connector_list(t->c));
+  if (!ond_paging_read(&paging, &response, true, take_key, key, &t->err)) {
+    snprintf(key, sizeof(key), "%.99s", t->err.message);
+  }
+  ond_paging_free(&paging);
+  ond_buf_free(&response.headers);
+  ond_buf_free(&response.body);
+  return key;
+}
+
 #define OPS "'upsert': {'method': 'PUT', 'path': '/{{key}}'}"
 #define DOC(more, object) \
   "{'title': 'Acme', 'base_url': 'https://api.acme.com/v1'" more ", 'objects': {'contacts': {" OPS object "}, 'deals': {" OPS "}}}"
@@ -278,6 +303,37 @@ TEST(one_key_field_needs_one_column) {
   CHECK(!ond_connector_bind(t.c, OND_MODE_MIRROR, 1, KEYS, &t.err));
   CHECK_STR(t.err.message, "mode \"mirror\" is not possible with object \"contacts\" of connector \"acme\"");
   CHECK_STR(t.err.hint, "Modes that are possible: upsert, insert, update, append, replace.");
+  ond_connector_free(t.c);
+}
+
+TEST(variables_stand_in_names_and_places) {
+  static const char SPEC[] = DOC(", 'variables': {'f': {}}", ", 'required': ['{{var.f}}', 'x'], 'null': '#N/A', 'list': {'method': 'GET', 'rows': '/r', 'key': '/p/{{var.f}}/0'}");
+  Case t = {0};
+
+  t.c = open_document(&t, (Said){.document = SPEC, .variables = "{'f': 'a/b~'}", .object = "contacts"});
+  REQUIRE(t.c != NULL);
+  CHECK_STR(ond_connector_required(t.c, 0), "a/b~");
+  CHECK_STR(ond_connector_required(t.c, 1), "x");
+  CHECK(ond_connector_required(t.c, 2) == NULL);
+  CHECK(ond_connector_null(t.c).n == 6 && memcmp(ond_connector_null(t.c).p, "\"#N/A\"", 6) == 0);
+  ond_connector_free(t.c);
+  CHECK_STR(said(&t, (Said){.document = SPEC, .object = "contacts"}), "the variable \"f\" is not given");
+  CHECK_STR(said(&t, (Said){.document = DOC("", ", 'required': ['{{key}}']"), .object = "contacts"}), "{{key}} is not known here");
+  CHECK_STR(said(&t, (Said){.document = DOC("", ", 'required': ['{{auth.x}}']"), .object = "contacts"}), "{{auth.x}} is not known here");
+  CHECK_STR(said(&t, (Said){.document = DOC("", ", 'null': {}"), .object = "contacts"}), "\"null\" must be a string, a number or a boolean");
+  CHECK_STR(t.err.pointer, "/objects/contacts/null");
+  CHECK_STR(said(&t, (Said){.document = DOC(", 'unverified': 'all'", ""), .object = "contacts"}), "\"unverified\" must be an array");
+}
+
+/* A place of the key is one piece, whatever the variable holds. */
+TEST(a_variable_does_not_leave_its_piece) {
+  static const char SPEC[] = DOC(", 'variables': {'f': {}}", ", 'list': {'method': 'GET', 'rows': '', 'key': '/p/{{var.f}}'}");
+  static const char *const KEYS[] = {"id"};
+  Case t = {0};
+
+  t.c = open_document(&t, (Said){.document = SPEC, .variables = "{'f': 'a/b'}", .object = "contacts"});
+  REQUIRE(t.c && ond_connector_bind(t.c, OND_MODE_UPSERT, 1, KEYS, &t.err));
+  CHECK_STR(listed_key(&t, "[{'p': {'a': {'b': 1}, 'a/b': 2}}]"), "2");
   ond_connector_free(t.c);
 }
 

@@ -197,6 +197,13 @@ sub destination {
 }
 
 # Models of tests are small and often emptied and edited: guards that would hold that are off, unless guards => 1.
+# A shipped connector under another name, whose jobs are asked about every 20 ms.
+sub hurried {
+    my ($self, $connector) = @_;
+    $self->sql(qq{SELECT ondatra.create_connector('${connector}_hurried', regexp_replace(spec::text, '"every_ms": [0-9]+', '"every_ms": 20', 'g')::jsonb) FROM ondatra.connectors WHERE name = '$connector'});
+    return "${connector}_hurried";
+}
+
 sub sync {
     my ($self, $name, $model, $destination, %args) = @_;
     if (!delete $args{guards}) {
