@@ -72,6 +72,7 @@ typedef struct Run {
   OndDiff *diff;
   bool stale;                 /* what was read was replaced meanwhile (rewritten.h) */
   OndDeliveryResult delivery;
+  bool consumed;              /* requests of trigger_sync() */
   bool noted;                 /* what the diff found is recorded */
   bool delivered;             /* delivery ran */
   bool cancelled;
@@ -121,13 +122,13 @@ static void insert_run(const Run *run) {
 }
 
 /* What was asked for so far is covered by this run: its snapshot comes later. A canary covers nothing. */
-static void consume_requests(const Run *run) {
+static void consume_requests(Run *run) {
   Oid types[1] = {INT8OID};
   Datum values[1] = {Int64GetDatum(run->sync->sync_id)};
 
   if (is_canary(run))
     return;
-  ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+  run->consumed = ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL) > 0;
   ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_syncs SET recover_at = NULL WHERE sync_id OPERATOR(pg_catalog.=) $1 AND recover_at IS NOT NULL", 1, types,
           values, NULL);
 }
@@ -598,6 +599,17 @@ static void notify(const Run *run, const OndRunEnd *e, bool state_changed) {
   PG_END_TRY();
 }
 
+/* A run that stopped its sync has covered nothing: what it was asked for waits until the sync is resumed. */
+static void put_back_request(const Run *run) {
+  Oid types[3] = {INT8OID, TEXTOID, TEXTOID};
+  Datum values[3] = {Int64GetDatum(run->sync->sync_id), CStringGetTextDatum(run->request->trigger), CStringGetTextDatum(run->request->requested_by)};
+
+  ond_spi(SPI_OK_INSERT,
+          "INSERT INTO ondatra.run_requests (sync_id, trigger, requested_by) SELECT s.sync_id, $2, $3 FROM ondatra.all_syncs s"
+          " WHERE s.sync_id OPERATOR(pg_catalog.=) $1 AND s.state OPERATOR(pg_catalog.=) 'error'",
+          3, types, values, NULL);
+}
+
 static void close_run(Run *run, OndRunEnd *e) {
   bool failed = strcmp(e->status, "failed") == 0;
   bool state_changed;
@@ -616,6 +628,8 @@ static void close_run(Run *run, OndRunEnd *e) {
   }
   plan_recovery(run);
   state_changed = ond_sync_run_finished(run->sync, run->run_id, failed, e->fatal, e->message);
+  if (state_changed && run->consumed)
+    put_back_request(run);
   ond_totals_add(&run->run_id, 1);
   ond_tx_commit();
   notify(run, e, state_changed);

@@ -156,7 +156,7 @@ TimestampTz ond_queue_next_due(TimestampTz now) {
 void ond_queue_drop_leftovers(void) {
   ond_spi(SPI_OK_DELETE,
           "DELETE FROM ondatra.run_requests WHERE request_id IN (SELECT q.request_id FROM ondatra.run_requests q "
-          "WHERE NOT EXISTS (SELECT FROM ondatra.all_syncs s WHERE s.sync_id = q.sync_id AND s.state IN ('created', 'active', 'paused')) "
+          "WHERE NOT EXISTS (SELECT FROM ondatra.all_syncs s WHERE s.sync_id = q.sync_id AND s.state <> 'archived') "
           "FOR UPDATE OF q SKIP LOCKED)",
           0, NULL, NULL, NULL);
   ond_spi(SPI_OK_DELETE,

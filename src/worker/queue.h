@@ -35,7 +35,7 @@ extern OndDue *ond_queue_due(TimestampTz now, const int64 *running, int n_runnin
 /* The first due time after `now`; DT_NOEND: none. */
 extern TimestampTz ond_queue_next_due(TimestampTz now);
 /*
- * Deletes requests of syncs that do not run any more: in error, archived, dropped (those of a paused one wait for resume_sync); and leases of
+ * Deletes requests of syncs that do not run any more: archived, dropped (those of one that is paused or in error wait for resume_sync); and leases of
  * destinations that were dropped. Does not wait for who is deleting them already.
  */
 extern void ond_queue_drop_leftovers(void);

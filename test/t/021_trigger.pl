@@ -47,6 +47,24 @@ $t->sql("UPDATE mart.a SET v = 'by trigger' WHERE id = 1");
 $t->poll_sql("SELECT trigger || '/' || requested_by || '/' || rows_updated FROM ondatra.sync_runs WHERE finished_at IS NOT NULL ORDER BY run_id DESC LIMIT 1",
     'change/ann/1', 'from a trigger: change');
 
+# --- a sync that stops with an error: what was asked for is covered when it is resumed
+quick_sync($t, 'e');
+$t->run('e');
+$holder = session($t, 'ann', "BEGIN; INSERT INTO mart.e VALUES (7, 'late'); SELECT ondatra.trigger_sync('e');\n" . wait_for_lock('mart.a') . "COMMIT;");
+$t->poll_sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'ann' AND query LIKE 'DO %' AND state = 'active'", '1', 'one transaction holds a request');
+$t->sql("SELECT ondatra.update_sync('e', model => 'SELECT id, v, 1 / (id - 6) AS x FROM mart.e', options => '{\"error_after\": 1}'); INSERT INTO mart.e VALUES (6, 'x'); SELECT ondatra.trigger_sync('e')");
+$t->poll_sql("SELECT state FROM ondatra.syncs WHERE name = 'e'", 'error', 'the run fails, the sync stops');
+is($t->admin("SELECT count(*) FROM ondatra.run_requests"), '1', 'the request that the run consumed is there again');
+$t->sql('BEGIN; LOCK TABLE mart.a IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.1); COMMIT') while is_running($holder);
+finish($holder);
+$t->sql("SELECT ondatra.trigger_sync('a')");
+$t->poll_sql("SELECT count(*) FROM ondatra.run_progress", '0', 'the scheduler has been here');
+$t->poll(sub { $t->admin("SELECT count(*) FROM ondatra.run_requests q JOIN ondatra.all_syncs s USING (sync_id) WHERE s.name = 'a'") eq '0' }, 'and did its work');
+is($t->admin("SELECT count(*) FROM ondatra.run_requests"), '2', 'so does one that was committed later wait');
+$t->sql("UPDATE mart.e SET id = 5 WHERE id = 6; SELECT ondatra.resume_sync('e')");
+$t->poll(sub { ($t->records('contacts')->{7}{v} // '') eq 'late' }, 'resumed: a run covers them');
+$t->poll(sub { $t->admin("SELECT count(*) FROM ondatra.run_requests") eq '0' }, 'both');
+
 # --- refused
 $t->sql_fails("SELECT ondatra.trigger_sync('nope')", qr/sync "nope" does not exist/, 'an unknown sync');
 my ($status, undef, $err) = $t->psql_as('bob', "SELECT ondatra.trigger_sync('a')");
