@@ -30,10 +30,13 @@ my $json = JSON::PP->new->canonical->allow_nonref;
 my $json_text = JSON::PP->new->utf8->canonical->allow_nonref;
 my @children;
 my $own_pid = $$;
-# Names of tests may have any letter: what takes their output (PostgreSQL::Test::SimpleTee) writes to these handles.
-for my $output (Test::More->builder->output, Test::More->builder->failure_output, Test::More->builder->todo_output) {
-    my $tee = tied *$output;
-    binmode $_, ':encoding(UTF-8)' for $tee ? @$tee : ();
+# Names of tests may have any letter: what takes their output (PostgreSQL::Test::SimpleTee, from an INIT of PostgreSQL::Test::Utils) writes to these handles.
+INIT {
+    my %seen;
+    for my $output (Test::More->builder->output, Test::More->builder->failure_output, Test::More->builder->todo_output) {
+        my $tee = tied *$output;
+        binmode $_, ':encoding(UTF-8)' for grep { !$seen{$_}++ } $tee ? @$tee : ();
+    }
 }
 # A test that is told to end ends what it has started.
 $SIG{TERM} = $SIG{INT} = sub { die "ended by a signal\n" };
