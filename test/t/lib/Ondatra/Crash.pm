@@ -263,12 +263,12 @@ sub changes_of_window {
     my ($bytes) = @_;
     my @changes;
     my $at = 1;
-    die 'a window of another form' if ord $bytes != 1;
+    die 'a window of another form' if ord $bytes != 2;
     while ($at < length $bytes) {
         my ($op, undef, $id, $n_keys) = unpack 'a1 a16 q C', substr $bytes, $at, 26;
         $at += 26;
         my @pieces;
-        for (0 .. $n_keys) {
+        for (0 .. $n_keys + 1) { # the key as JSON, its columns, what is kept
             push @pieces, unpack 'L/a', substr $bytes, $at;
             $at += 4 + length $pieces[-1];
         }
