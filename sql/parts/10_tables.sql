@@ -121,7 +121,7 @@ CREATE TABLE ondatra.all_runs (
   sync_name     text NOT NULL,
   owner         regrole NOT NULL,
   status        text NOT NULL CHECK (status OPERATOR(pg_catalog.=) ANY ('{queued,running,held,succeeded,partial,failed,cancelled,interrupted}')),
-  trigger       text NOT NULL CHECK (trigger OPERATOR(pg_catalog.=) ANY ('{manual,schedule,cron,after,change,retry,recovery}')),
+  trigger       text NOT NULL CHECK (trigger OPERATOR(pg_catalog.=) ANY ('{manual,schedule,cron,after,change,retry,recovery,reconcile}')),
   requested_by  text,
   queued_at     timestamptz NOT NULL,
   started_at    timestamptz,

@@ -5,6 +5,11 @@ CREATE FUNCTION ondatra.trigger_sync(name text) RETURNS bigint
 COMMENT ON FUNCTION ondatra.trigger_sync(text) IS
   'Asks for a run that starts when this transaction commits, and covers every change committed with or before it. Never waits. Returns the number of the request.';
 
+CREATE FUNCTION ondatra.reconcile_sync(name text, repair text[] DEFAULT '{}', OUT key jsonb, OUT problem text, OUT detail jsonb) RETURNS SETOF record
+  AS 'MODULE_PATHNAME', 'ond_sql_reconcile_sync' LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION ondatra.reconcile_sync(text, text[]) IS
+  'Lists the destination''s records, in a process of its own, and says what is missing, extra, different or duplicate there. repair: adopt (equal records count as delivered), missing, different, extra (the next run sends what is wanted).';
+
 CREATE FUNCTION ondatra.cancel_run(run_id bigint) RETURNS boolean
   AS 'MODULE_PATHNAME', 'ond_sql_cancel_run' LANGUAGE c VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION ondatra.cancel_run(bigint) IS

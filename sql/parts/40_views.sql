@@ -56,7 +56,7 @@ CREATE VIEW ondatra.sync_runs WITH (security_barrier) AS
   WHERE pg_catalog.pg_has_role(r.owner::oid, 'USAGE');
 COMMENT ON VIEW ondatra.sync_runs IS 'Runs of syncs. rows_scanned = unchanged + created + updated + failed + invalid + held_back + skipped + pending; deletes are counted apart.';
 COMMENT ON COLUMN ondatra.sync_runs.status IS 'succeeded: nothing failed, invalid or pending; partial: the run did its work, but some rows failed, were invalid or are pending; failed: stopped by an error, or nothing was delivered.';
-COMMENT ON COLUMN ondatra.sync_runs.trigger IS 'Who asked: manual, schedule, cron, after, change, retry or recovery.';
+COMMENT ON COLUMN ondatra.sync_runs.trigger IS 'Who asked: manual, schedule, cron, after, change, retry or recovery; reconcile: reconcile_sync, which sends nothing.';
 COMMENT ON COLUMN ondatra.sync_runs.duration IS 'From start to end, or until now.';
 COMMENT ON COLUMN ondatra.sync_runs.rows_unchanged IS 'Equal to what the destination has accepted: nothing to send.';
 COMMENT ON COLUMN ondatra.sync_runs.rows_failed IS 'Refused, or not answered: see failed_rows.';

@@ -36,6 +36,7 @@
 #include "utils/timestamp.h"
 
 #include "api/api.h"
+#include "api/run_call.h"
 #include "catalog/arming.h"
 #include "catalog/edit.h"
 #include "catalog/session.h"
@@ -50,29 +51,19 @@
 #define KEYS_BYTES_MAX 1048576
 #define CHAIN_MAX      64 /* processes looked at in the search of a deadlock */
 
-/* One call of run_sync. */
-typedef struct RunCall {
-  OndSync *sync;
-  bool wait;
-  TimestampTz deadline; /* DT_NOEND: none */
-  Interval *timeout;
-  dsm_segment *keys; /* NULL: all rows */
-  OndRunRequest request;
-  OndStarted started;
-  bool has_slot;
-  int64 run_id; /* of its own run, once it is known */
-  bool said_waiting;
-  OndPhase said_phase;
-  OndProgress said;
-  TimestampTz said_at;
-} RunCall;
-
 /* --- checks --------------------------------------------------------------------------------------------------------------- */
 
 static void check_environment(const char *function) {
   PreventCommandDuringRecovery(function);
   ond_state_require();
   ond_call_refuse_in_run();
+}
+
+void ond_run_call_check(const char *function) {
+  check_environment(function);
+  if (!ond_setting_enabled)
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("runs are switched off in this server"),
+                    errhint("Set ondatra.enabled to on.")));
 }
 
 /* Rows of the sync or its destination that this transaction wrote are not there for the worker. */
@@ -105,8 +96,7 @@ static void refuse_obstacle(const OndSync *sync) {
     ereport(ERROR, (errcode(obstacle.sqlstate), errmsg("%s", obstacle.message), errhint("%s", obstacle.way_out)));
 }
 
-/* Into the caller's context; raises when the sync cannot be run by hand. */
-static OndSync *find_sync(const char *name, Oid role) {
+OndSync *ond_run_call_find(const char *name, Oid role) {
   MemoryContext caller = CurrentMemoryContext;
   MemoryContext ours;
   OndScope scope;
@@ -147,16 +137,16 @@ static TimestampTz deadline_of(Interval *timeout) {
   return deadline;
 }
 
-static void fill_request(RunCall *call, int64 max_rows) {
+void ond_run_call_request(OndRunCall *call, const char *trigger) {
   OndRunRequest *r = &call->request;
 
   r->database = MyDatabaseId;
   r->owner = call->sync->owner;
   r->sync_id = call->sync->sync_id;
-  strlcpy(r->trigger, "manual", sizeof(r->trigger));
+  strlcpy(r->trigger, trigger, sizeof(r->trigger));
   strlcpy(r->requested_by, GetUserNameFromId(GetUserId(), false), sizeof(r->requested_by));
   r->queued_at = GetCurrentTimestamp();
-  r->max_rows = max_rows;
+  r->max_rows = -1;
 }
 
 /* --- deadlocks ---------------------------------------------------------------------------------------------------------------- */
@@ -214,7 +204,7 @@ static char *describe_lock(int pid) {
 }
 
 /* last: what ond_waits_for_me() found. */
-static void raise_deadlock(RunCall *call, int last, bool own_run) {
+static void raise_deadlock(OndRunCall *call, int last, bool own_run) {
   char *lock = describe_lock(last);
 
   if (own_run)
@@ -224,10 +214,10 @@ static void raise_deadlock(RunCall *call, int last, bool own_run) {
                                  : "what sync \"%s\" is busy with waits for a lock that this transaction holds",
                          call->sync->name),
                   errdetail("Process %d waits for %s.", last, lock),
-                  errhint("COMMIT before ondatra.run_sync(), or call ondatra.trigger_sync(), whose run starts at the commit.")));
+                  errhint("COMMIT before %s.", call->request.reconcile ? "ondatra.reconcile_sync()" : "ondatra.run_sync(), or call ondatra.trigger_sync(), whose run starts at the commit")));
 }
 
-static void refuse_deadlock(RunCall *call, int pid) {
+static void refuse_deadlock(OndRunCall *call, int pid) {
   int last = pid > 0 ? ond_waits_for_me(pid) : 0;
 
   if (last != 0)
@@ -259,7 +249,7 @@ static Chain lock_holders(const OndSync *sync) {
 
 /* --- waiting ------------------------------------------------------------------------------------------------------------------ */
 
-static void check_deadline(const RunCall *call) {
+static void check_deadline(const OndRunCall *call) {
   char *timeout;
 
   if (GetCurrentTimestamp() < call->deadline)
@@ -274,7 +264,7 @@ static void check_deadline(const RunCall *call) {
            errhint("It goes on: the view ondatra.run_progress shows it, ondatra.cancel_run(%lld) stops it.", (long long)call->run_id)));
 }
 
-static void say_sending(const RunCall *call, const OndSlot *slot, const OndProgress *p) {
+static void say_sending(const OndRunCall *call, const OndSlot *slot, const OndProgress *p) {
   OndBudgetView view;
   int64 total = p->to_create + p->to_update + p->to_delete;
   char limit[300] = "";
@@ -286,7 +276,7 @@ static void say_sending(const RunCall *call, const OndSlot *slot, const OndProgr
 }
 
 /* At most one notice a second, and none that says nothing new. */
-static void say_progress(RunCall *call, const OndSlot *slot) {
+static void say_progress(OndRunCall *call, const OndSlot *slot) {
   const OndProgress *p = &slot->progress;
   TimestampTz now = GetCurrentTimestamp();
 
@@ -311,7 +301,7 @@ static void say_progress(RunCall *call, const OndSlot *slot) {
 }
 
 /* Waits until a run of somebody else has ended. */
-static void await_other(RunCall *call, OndSlotRef ref) {
+static void await_other(OndRunCall *call, OndSlotRef ref) {
   OndSlot slot;
 
   ond_slot_wait_note(ref);
@@ -328,7 +318,7 @@ static void await_other(RunCall *call, OndSlotRef ref) {
 }
 
 /* Waits a moment for an edit in another session. False: there is none. */
-static bool await_edit(RunCall *call) {
+static bool await_edit(OndRunCall *call) {
   Chain holders = lock_holders(call->sync);
 
   if (holders.n == 0)
@@ -359,11 +349,11 @@ static void cannot_start(OndStart why) {
 }
 
 /* A guard held a run of the sync, and nobody has decided yet; or somebody has approved it, and this is a run of a few rows. */
-static void refuse_held(const RunCall *call) {
+static void refuse_held(const OndRunCall *call) {
   const OndSync *sync = call->sync;
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(sync->sync_id)};
-  bool canary = call->keys != NULL || call->request.max_rows >= 0;
+  bool canary = call->share != NULL || call->request.max_rows >= 0;
   char *guard = NULL;
   int64 run_id = 0;
   OndScope scope;
@@ -379,14 +369,14 @@ static void refuse_held(const RunCall *call) {
                     errhint("Call ondatra.approve_run(%lld) or ondatra.reject_run(%lld) first.", (long long)run_id, (long long)run_id)));
     if (canary)
       ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("run %lld of sync \"%s\" was approved and is about to go on", (long long)run_id, sync->name),
-                      errhint("Call run_sync() without keys and max_rows to go on with it.")));
+                      errhint("Call ondatra.run_sync() without keys and max_rows to go on with it.")));
   }
   ond_our_end(&scope);
 }
 
 /* Starts the run, after what the sync is busy with. */
-static void start(RunCall *call) {
-  dsm_handle keys = call->keys != NULL ? dsm_segment_handle(call->keys) : DSM_HANDLE_INVALID;
+static void start(OndRunCall *call) {
+  dsm_handle share = call->share != NULL ? dsm_segment_handle(call->share) : DSM_HANDLE_INVALID;
 
   for (;;) {
     OndStart result;
@@ -397,7 +387,7 @@ static void start(RunCall *call) {
     refuse_held(call);
     if (ond_sync_pid(MyDatabaseId, call->sync->sync_id, &other) == 0 && await_edit(call))
       continue;
-    result = ond_start_run(&call->request, call->sync->name, keys, true, &call->started);
+    result = ond_start_run(&call->request, call->sync->name, share, true, &call->started);
     if (result == OND_START_OK)
       break;
     if (result != OND_START_RUNNING)
@@ -436,7 +426,7 @@ static bool read_row(int64 run_id, bool finished, Datum *row) {
 }
 
 /* The run died. Its row is ended by the scheduler; without a row, or a scheduler, the reason is all that there is to say. */
-static Datum row_of_dead(RunCall *call, const OndSlot *slot) {
+static Datum row_of_dead(OndRunCall *call, const OndSlot *slot) {
   TimestampTz give_up_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RECORD_WAIT_MS);
   Datum row = (Datum)0;
   bool has_row = slot->run_id != 0 && read_row(slot->run_id, false, &row);
@@ -458,7 +448,7 @@ static Datum row_of_dead(RunCall *call, const OndSlot *slot) {
 }
 
 /* Watches the run. False: it found the sync busy with an edit, and has to be started again. */
-static bool watch(RunCall *call, Datum *row) {
+static bool watch(OndRunCall *call, Datum *row) {
   OndSlotRef ref = call->started.ref;
   bool seen_blocked = false;
   OndSlot slot;
@@ -503,27 +493,29 @@ static bool watch(RunCall *call, Datum *row) {
   return true;
 }
 
-static void leave(RunCall *call) {
+static void leave(OndRunCall *call) {
   OndSlotRef none = {-1, 0};
 
   ond_slot_wait_note(none);
   if (call->has_slot)
-    ond_slot_leave(call->started.ref, false);
+    ond_slot_leave(call->started.ref, call->request.reconcile); /* of a reconciliation nobody else wants to hear */
   call->has_slot = false;
 }
 
 static void leave_on_error(int code, Datum arg) {
-  RunCall *call = (RunCall *)DatumGetPointer(arg);
+  OndRunCall *call = (OndRunCall *)DatumGetPointer(arg);
 
   ConditionVariableCancelSleep();
+  if (call->request.reconcile && call->has_slot)
+    ond_slot_stop(call->started.ref, true); /* nobody would get what it finds */
   /* Ctrl-C or statement_timeout, not our own time-out, which has said so; code is 0 unless the process exits. */
-  if (code == 0 && call->run_id != 0 && geterrcode() == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() < call->deadline)
+  if (code == 0 && call->run_id != 0 && !call->request.reconcile && geterrcode() == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() < call->deadline)
     ereport(NOTICE, (errmsg("run %lld of sync \"%s\" goes on", (long long)call->run_id, call->sync->name),
                      errhint("ondatra.cancel_run(%lld) stops it.", (long long)call->run_id)));
   leave(call);
 }
 
-static Datum run_and_wait(RunCall *call) {
+Datum ond_run_call_wait(OndRunCall *call) {
   volatile Datum row = (Datum)0;
 
   PG_ENSURE_ERROR_CLEANUP(leave_on_error, PointerGetDatum(call));
@@ -541,31 +533,32 @@ static Datum run_and_wait(RunCall *call) {
   }
   PG_END_ENSURE_ERROR_CLEANUP(leave_on_error, PointerGetDatum(call));
   leave(call);
-  if (call->keys != NULL)
-    dsm_detach(call->keys);
   return row;
 }
 
 /* run_sync(name text, wait boolean, timeout interval, keys jsonb, max_rows bigint) */
 PG_FUNCTION_INFO_V1(ond_sql_run_sync);
 Datum ond_sql_run_sync(PG_FUNCTION_ARGS) {
-  RunCall *call = palloc0(sizeof(RunCall));
+  OndRunCall *call = palloc0(sizeof(OndRunCall));
   char *name = ond_arg_required(fcinfo, 0, "name");
+  Datum row;
 
-  check_environment("ondatra.run_sync()");
+  ond_run_call_check("ondatra.run_sync()");
   if (!PG_ARGISNULL(4) && PG_GETARG_INT64(4) < 1)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_rows must be positive")));
-  if (!ond_setting_enabled)
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("runs are switched off in this server"),
-                    errhint("Set ondatra.enabled to on.")));
   call->wait = ond_arg_bool(fcinfo, 1, true);
   call->timeout = PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2);
   call->deadline = PG_ARGISNULL(2) ? DT_NOEND : deadline_of(call->timeout);
-  call->sync = find_sync(name, GetUserId());
-  fill_request(call, PG_ARGISNULL(4) ? -1 : PG_GETARG_INT64(4));
+  call->sync = ond_run_call_find(name, GetUserId());
+  ond_run_call_request(call, "manual");
+  if (!PG_ARGISNULL(4))
+    call->request.max_rows = PG_GETARG_INT64(4);
   if (!PG_ARGISNULL(3))
-    call->keys = share_keys(ond_arg_keys(fcinfo, 3, call->sync));
-  return run_and_wait(call);
+    call->share = share_keys(ond_arg_keys(fcinfo, 3, call->sync));
+  row = ond_run_call_wait(call);
+  if (call->share != NULL)
+    dsm_detach(call->share);
+  return row;
 }
 
 /* --- trigger_sync ----------------------------------------------------------------------------------------------------------------- */

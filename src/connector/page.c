@@ -80,14 +80,24 @@ typedef struct Page {
   OndError *err;
 } Page;
 
-static OndBytes text_part(struct json_object *record, const OndJsonPtr *pointer, OndBuf *out) {
-  struct json_object *value;
-
+static OndBytes text_of(struct json_object *value, OndBuf *out) {
   ond_buf_reset(out);
-  if (!pointer || !ond_document_at(record, pointer, &value) || !value || !ond_document_text(value, out) || !ond_utf8_valid(out->data, out->len)) {
+  if (!value || !ond_document_text(value, out) || !ond_utf8_valid(out->data, out->len)) {
     return OND_BYTES_NONE;
   }
   return (OndBytes){out->data ? out->data : "", out->len};
+}
+
+static OndBytes text_part(struct json_object *record, const OndJsonPtr *pointer, OndBuf *out) {
+  struct json_object *value;
+
+  return pointer && ond_document_at(record, pointer, &value) ? text_of(value, out) : OND_BYTES_NONE;
+}
+
+static OndBytes member_part(struct json_object *fields, const char *name, OndBuf *out) {
+  struct json_object *value;
+
+  return json_object_object_get_ex(fields, name, &value) ? text_of(value, out) : OND_BYTES_NONE;
 }
 
 static OndBytes json_part(struct json_object *value, OndBuf *out) {
@@ -124,6 +134,10 @@ static void take_parts(Page *page, struct json_object *value, OndRecord *record)
     int k = l->key.keys ? l->key.keys[i] : i;
 
     record->keys[k] = text_part(value, &l->key.pointers[i], &page->keys[k]);
+  }
+  if (l->key.n == 0 && page->p->c->key_field && json_object_is_type(fields, json_type_object)) {
+    record->n_keys = 1;
+    record->keys[0] = member_part(fields, page->p->c->key_field, &page->keys[0]);
   }
 }
 

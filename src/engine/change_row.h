@@ -9,6 +9,7 @@
 #include "connector/connector.h"
 #include "core/change.h"
 #include "core/deliver.h"
+#include "lib/stringinfo.h"
 #include "storage/buffile.h"
 
 #define OND_KEYS_MAX 8
@@ -83,5 +84,10 @@ extern void ond_store_reset(OndStore *store);
 extern void ond_store_rewind(OndStore *store, bool settle);
 /* The next one, in the current memory context; NULL at the end. */
 extern OndChangeRow *ond_store_next(OndStore *store);
+
+/* For who sorts them: everything from the beginning, the next record appended as bytes (false: the end), and a row of such bytes, which it copies. */
+extern void ond_store_rewind_all(OndStore *store);
+extern bool ond_store_next_raw(OndStore *store, StringInfo out);
+extern OndChangeRow *ond_store_row(const char *raw);
 
 #endif

@@ -520,6 +520,15 @@ static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *
   r->input->observe(&o, r->input->observe_arg);
 }
 
+/* For who compares them with something else. */
+static void keep_everything(Receiver *r, Row *row, OndPresence presence) {
+  static const OndPlan nothing;
+  bool whole = presence == OND_MODEL_ROW && row->waits == NULL;
+
+  if (key_is_complete(r, row))
+    keep_change(r, row, presence == OND_MODEL_LEFT ? OND_OP_DELETE : whole ? OND_OP_UPDATE : OND_OP_NONE, &nothing);
+}
+
 static void act(Receiver *r, Row *row, const OndPlan *plan) {
   OndDiff *diff = r->diff;
 
@@ -529,7 +538,7 @@ static void act(Receiver *r, Row *row, const OndPlan *plan) {
 
     diff->doubt_ends = Min(diff->doubt_ends, ends);
   }
-  if (r->input->store == NULL || r->input->adopt)
+  if (r->input->store == NULL || r->input->adopt || r->input->everything)
     return;
   switch (plan->verdict) {
     case OND_V_CREATE: keep_change(r, row, OND_OP_CREATE, plan); break;
@@ -588,6 +597,8 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
   }
   if (r->input->adopt && presence == OND_MODEL_ROW && row.waits == NULL)
     adopt(r, &row);
+  if (r->input->everything)
+    keep_everything(r, &row, presence);
   if (r->input->observe != NULL)
     observe(r, &row, presence, &plan);
   MemoryContextSwitchTo(saved);

@@ -45,6 +45,8 @@ typedef struct OndDiffInput {
   OndStore *store;            /* NULL: only count */
   int64 change_id_base;       /* the first new change's id */
   bool adopt_known;           /* on_config_change = rebase: rows that were accepted count as accepted as they are now, and are settled so */
+  bool everything;            /* reconcile: every key is stored, whatever the verdict: model rows as updates, rows that cannot be sent as settle rows, keys that left as
+                                 deletes; model rows without a key are not */
   bool adopt;                 /* rebase: every valid model row becomes a settle row that accepts it as it is; nothing else is stored */
   void (*observe)(const OndObservation *o, void *arg);  /* every row; may be NULL */
   void *observe_arg;

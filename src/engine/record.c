@@ -575,6 +575,8 @@ void ond_record_settle(const OndSync *sync, int n_keys, const char *const *key_t
       writes[n].state = row->after;
       writes[n].is_new = !row->has_before;
       writes[n].kept = row->kept.p == NULL ? NULL : pnstrdup(row->kept.p, row->kept.n);
+      writes[n].remote_id = row->row.remote_id.p == NULL ? NULL : pnstrdup(row->row.remote_id.p, row->row.remote_id.n);
+      writes[n].remote = row->row.remote.p == NULL ? NULL : pnstrdup(row->row.remote.p, row->row.remote.n);
       closed[n] = row->key_json;
       n++;
     }

@@ -41,6 +41,8 @@
 #include "engine/execute.h"
 #include "engine/guard.h"
 #include "engine/held.h"
+#include "engine/listing.h"
+#include "engine/reconcile.h"
 #include "engine/record.h"
 #include "engine/refresh.h"
 #include "engine/resume.h"
@@ -99,9 +101,9 @@ static void phase(Run *run, OndPhase p) {
 
 /* --- open ------------------------------------------------------------------------------------------------- */
 
-/* A run of a few rows, as somebody asked with keys or max_rows. */
+/* A run of a few rows, as somebody asked with keys or max_rows, or of none. */
 static bool is_canary(const Run *run) {
-  return run->request->keys != NULL || run->request->max_rows >= 0;
+  return run->request->keys != NULL || run->request->max_rows >= 0 || run->request->reconcile;
 }
 
 static void insert_run(const Run *run) {
@@ -230,7 +232,7 @@ static void prepare(Run *run) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the destination of sync \"%s\" does not exist any more", run->sync->name)));
   ond_destination_check_use(run->sync, run->destination);
   run->key_types = ond_state_key_types(run->sync->sync_id, run->sync->n_keys);
-  run->pass = run->request->keys != NULL ? OND_PASS_KEYS : ond_cursor_pass(run->sync);
+  run->pass = run->request->keys != NULL ? OND_PASS_KEYS : run->request->reconcile ? OND_PASS_FULL : ond_cursor_pass(run->sync);
   run->settled = ond_cursor_settled(run->sync);
   MemoryContextSwitchTo(saved);
   run->addresses.allow_private = superuser_arg(run->destination->owner);
@@ -308,6 +310,7 @@ static void do_diff(Run *run) {
   input.pass = run->pass;
   input.keys_json = run->request->keys;
   input.store = run->store;
+  input.everything = run->request->reconcile;
   input.progress = read_progress;
   input.progress_arg = run;
   if (!pg_strong_random(&input.change_id_base, sizeof(input.change_id_base)))
@@ -397,7 +400,7 @@ static bool is_stopped(const Run *run) {
 
 /* --- the diff, whole -------------------------------------------------------------------------------------- */
 
-/* Once, when it is known where requests go. False: what is open did not end. */
+/* Once, when it is known where requests go. False: what is open did not end. A reconciliation has looked already. */
 static bool begin_reading(Run *run) {
   resolve_auth(run);
   fold_windows(run);
@@ -415,7 +418,7 @@ static bool begin_reading(Run *run) {
 static void read_until_whole(Run *run) {
   for (int i = 0; i < READ_TRIES; i++) {
     in_owner_transaction(run, compile);
-    if (i == 0 && !begin_reading(run))
+    if (i == 0 && !run->request->reconcile && !begin_reading(run))
       return;
     in_owner_transaction(run, diff_in_spi);
     if (!run->stale)
@@ -509,6 +512,55 @@ static void deliver(Run *run) {
 
 static bool has_changes(const Run *run) {
   return ond_store_count(run->store, OND_OP_DELETE) + ond_store_count(run->store, OND_OP_UPDATE) + ond_store_count(run->store, OND_OP_CREATE) > 0;
+}
+
+/* --- reconcile -------------------------------------------------------------------------------------------- */
+
+/* The destination's list first: it takes longest, and what goes wrong goes wrong there. */
+static OndStore *read_list(Run *run) {
+  const OndConnectorLimits *limits = ond_connector_limits(run->spec->connector);
+  OndStore *records = ond_store_create();
+  OndListing listing = {.spec = run->spec,
+                        .host = run->host,
+                        .destination = run->destination,
+                        .auth = run->auth,
+                        .addresses = run->addresses,
+                        .progress = &run->progress,
+                        .counters = &run->counters,
+                        .deadline_us = run->deadline_us};
+  int64 start = ond_clock_us();
+
+  run->host->budget_attach(run->destination->destination_id, &limits->rate, limits->concurrency);
+  if (ond_listing_read(&listing, records) == 0)
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the destination's list is empty"),
+                    errdetail("Nothing was compared, and nothing is repaired."),
+                    errhint("Look at the rights of the credentials and at the list with ondatra.fetch(). A destination that is empty needs a run, no reconciliation.")));
+  run->counters.deliver_ms = (ond_clock_us() - start) / 1000;
+  return records;
+}
+
+static void reconcile(Run *run) {
+  OndStore *records;
+  OndReconcileInput input;
+
+  phase(run, OND_PHASE_READING);
+  in_owner_transaction(run, compile);
+  resolve_auth(run);
+  fold_windows(run);
+  ond_reconcile_check(run->spec);
+  MemoryContextSwitchTo(run->context); /* transactions leave us elsewhere */
+  records = read_list(run);
+  read_model(run);
+  input = (OndReconcileInput){.spec = run->spec,
+                              .host = run->host,
+                              .repair = run->request->repair,
+                              .key_types = run->key_types,
+                              .ours = run->store,
+                              .theirs = records,
+                              .in_doubt_wait_us = ond_delivery_doubt_wait_us(run->spec)};
+  ond_tx_begin();
+  ond_reconcile_compare(&input);
+  ond_tx_commit();
 }
 
 /* --- close ------------------------------------------------------------------------------------------------ */
@@ -610,8 +662,22 @@ static void put_back_request(const Run *run) {
           3, types, values, NULL);
 }
 
+/* The sync has finished a run. True: its state changed. */
+static bool finish_sync(Run *run, const OndRunEnd *e) {
+  bool state_changed;
+
+  if (is_complete(run)) {
+    complete_pass(run);
+    note_sent(run);
+  }
+  plan_recovery(run);
+  state_changed = ond_sync_run_finished(run->sync, run->run_id, strcmp(e->status, "failed") == 0, e->fatal, e->message);
+  if (state_changed && run->consumed)
+    put_back_request(run);
+  return state_changed;
+}
+
 static void close_run(Run *run, OndRunEnd *e) {
-  bool failed = strcmp(e->status, "failed") == 0;
   bool state_changed;
 
   phase(run, OND_PHASE_FINISHING);
@@ -622,14 +688,7 @@ static void close_run(Run *run, OndRunEnd *e) {
   (void)ond_sync_lock(run->sync->sync_id);
   ond_run_write_counters(run->run_id, &run->counters);
   write_ending(run, e);
-  if (is_complete(run)) {
-    complete_pass(run);
-    note_sent(run);
-  }
-  plan_recovery(run);
-  state_changed = ond_sync_run_finished(run->sync, run->run_id, failed, e->fatal, e->message);
-  if (state_changed && run->consumed)
-    put_back_request(run);
+  state_changed = !run->request->reconcile && finish_sync(run, e);
   ond_totals_add(&run->run_id, 1);
   ond_tx_commit();
   notify(run, e, state_changed);
@@ -641,6 +700,10 @@ static void close_run(Run *run, OndRunEnd *e) {
 
 static void work(Run *run) {
   prepare(run);
+  if (run->request->reconcile) {
+    reconcile(run);
+    return;
+  }
   read_model(run);
   if (is_stopped(run))
     return;

@@ -10,6 +10,24 @@
 #include "core/rate.h"
 #include "datatype/timestamp.h"
 
+/* sync_runs.trigger of a reconciliation: its slot and its row are told from those of runs by that. */
+#define OND_TRIGGER_RECONCILE "reconcile"
+
+/* What a reconciliation mends. */
+#define OND_REPAIR_ADOPT     1
+#define OND_REPAIR_MISSING   2
+#define OND_REPAIR_DIFFERENT 4
+#define OND_REPAIR_EXTRA     8
+
+/* What a reconciliation found. */
+typedef struct OndReconcileCounts {
+  int64 records;              /* of the destination */
+  int64 rows;                 /* of the model and the state table */
+  int64 equal, missing, extra, different, duplicate;
+  int64 adopted;              /* of the equal ones: whose state was written */
+  int64 marked;               /* of the others: what a run will send */
+} OndReconcileCounts;
+
 /* What a run was asked to do. */
 typedef struct OndRunRequest {
   Oid database;
@@ -20,6 +38,8 @@ typedef struct OndRunRequest {
   TimestampTz queued_at;
   int64 max_rows;             /* -1: all */
   char *keys;                 /* JSON text of run_sync's keys, or NULL */
+  bool reconcile;             /* no run but a reconciliation (reconcile.h), trigger "reconcile" */
+  int repair;                 /* of it: OND_REPAIR_* */
 } OndRunRequest;
 
 typedef enum OndPhase { OND_PHASE_STARTING, OND_PHASE_READING, OND_PHASE_SENDING, OND_PHASE_FINISHING } OndPhase;
@@ -48,6 +68,12 @@ typedef struct OndRunHost {
   void (*budget_done)(void);
   void (*budget_pause)(int64 until_us);
   void (*budget_error)(const char *words);
+  /*
+   * Of a reconciliation, inside a transaction: what it found, as JSON texts in UTF-8 (key: an object, or null where it is not known), and when that is all.
+   * The counts may change till then.
+   */
+  void (*finding)(const char *key, const char *problem, const char *detail);
+  void (*found_all)(const OndReconcileCounts *counts);
 } OndRunHost;
 
 /*

@@ -158,13 +158,21 @@ void ond_store_add(OndStore *store, const OndChangeDraft *d) {
 
 /* --- reading ---------------------------------------------------------------------------------------------- */
 
-void ond_store_rewind(OndStore *store, bool settle) {
-  store->reading = settle ? 0 : 1;
-  store->last = settle ? 0 : FILES - 1;
+static void rewind_files(OndStore *store, int first, int last) {
+  store->reading = first;
+  store->last = last;
   store->read = 0;
   for (int i = 0; i < FILES; i++)
     if (store->files[i] != NULL && BufFileSeek(store->files[i], 0, 0, SEEK_SET) != 0)
       ereport(ERROR, (errcode_for_file_access(), errmsg("could not rewind a temporary file of the run: %m")));
+}
+
+void ond_store_rewind(OndStore *store, bool settle) {
+  rewind_files(store, settle ? 0 : 1, settle ? 0 : FILES - 1);
+}
+
+void ond_store_rewind_all(OndStore *store) {
+  rewind_files(store, 0, FILES - 1);
 }
 
 static void read_exactly(BufFile *file, void *p, Size n) {
@@ -194,46 +202,86 @@ static void attach_pieces(OndChangeRow *r, const uint32 *lengths, const char *at
 #undef TAKE
 }
 
-static OndChangeRow *read_row(BufFile *file) {
-  Head head;
-  OndChangeRow *r;
-  char *bytes;
-  Size columns;
+/* A row with room for the bytes of its pieces behind it. */
+static OndChangeRow *alloc_row(const Head *head, char **bytes) {
+  Size columns = sizeof(OndBytes) * head->n_columns;
+  OndChangeRow *r = palloc0(sizeof(OndChangeRow) + columns + head->bytes);
 
-  read_exactly(file, &head, sizeof(head));
-  columns = sizeof(OndBytes) * head.n_columns;
-  r = palloc0(sizeof(OndChangeRow) + columns + head.bytes);
   r->columns = (OndBytes *)(r + 1);
-  bytes = (char *)(r + 1) + columns;
-  read_exactly(file, bytes, head.bytes);
-  r->has_before = head.has_before;
-  r->before = head.before;
-  r->after = head.after;
-  r->hash = head.hash;
-  r->change_id = head.change_id;
-  r->ordinal = head.ordinal;
-  r->n_keys = head.n_keys;
-  r->n_columns = head.n_columns;
+  *bytes = (char *)(r + 1) + columns;
+  return r;
+}
+
+static void fill_row(OndChangeRow *r, const Head *head, const char *bytes) {
+  r->has_before = head->has_before;
+  r->before = head->before;
+  r->after = head->after;
+  r->hash = head->hash;
+  r->change_id = head->change_id;
+  r->ordinal = head->ordinal;
+  r->n_keys = head->n_keys;
+  r->n_columns = head->n_columns;
   r->created = -1;
   attach_pieces(r, (const uint32 *)bytes, bytes + sizeof(uint32) * count_pieces(r->n_keys, r->n_columns));
-  r->task.op = r->row.op = (OndOp)head.op;
+  r->task.op = r->row.op = (OndOp)head->op;
   r->task.bytes = r->row.fields.n + r->key_json.n;
   r->task.row = r;
   r->row.n_keys = r->n_keys;
   r->row.keys = r->keys;
   r->row.columns = r->columns;
   r->row.idempotency_key = r->idempotency_key;
-  return r;
 }
 
-OndChangeRow *ond_store_next(OndStore *store) {
+/* The file that the next record is in; NULL: there is none. */
+static BufFile *next_file(OndStore *store) {
   while (store->reading <= store->last) {
     if (store->read < store->counts[store->reading]) {
       store->read++;
-      return read_row(store->files[store->reading]);
+      return store->files[store->reading];
     }
     store->reading++;
     store->read = 0;
   }
   return NULL;
+}
+
+OndChangeRow *ond_store_next(OndStore *store) {
+  BufFile *file = next_file(store);
+  Head head;
+  OndChangeRow *r;
+  char *bytes;
+
+  if (file == NULL)
+    return NULL;
+  read_exactly(file, &head, sizeof(head));
+  r = alloc_row(&head, &bytes);
+  read_exactly(file, bytes, head.bytes);
+  fill_row(r, &head, bytes);
+  return r;
+}
+
+bool ond_store_next_raw(OndStore *store, StringInfo out) {
+  BufFile *file = next_file(store);
+  Head head;
+
+  if (file == NULL)
+    return false;
+  read_exactly(file, &head, sizeof(head));
+  enlargeStringInfo(out, (int)(sizeof(head) + head.bytes));
+  appendBinaryStringInfo(out, (const char *)&head, sizeof(head));
+  read_exactly(file, out->data + out->len, head.bytes);
+  out->len += (int)head.bytes;
+  return true;
+}
+
+OndChangeRow *ond_store_row(const char *raw) {
+  Head head;
+  OndChangeRow *r;
+  char *bytes;
+
+  memcpy(&head, raw, sizeof(head));
+  r = alloc_row(&head, &bytes);
+  memcpy(bytes, raw + sizeof(head), head.bytes);
+  fill_row(r, &head, bytes);
+  return r;
 }

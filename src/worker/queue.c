@@ -83,7 +83,7 @@ static const char due_reasons[] =
     "    SELECT t.finished_at, sum(CASE WHEN t.status = 'interrupted' OR (t.status = 'failed' AND t.started_at IS NULL) THEN 0 ELSE 1 END) "
     "             OVER (ORDER BY t.run_id DESC) AS others "
     "    FROM (SELECT r.run_id, r.status, r.started_at, r.finished_at FROM ondatra.all_runs r "
-    "          WHERE r.sync_id = s.sync_id AND r.finished_at IS NOT NULL ORDER BY r.run_id DESC LIMIT " CppAsString2(
+    "          WHERE r.sync_id = s.sync_id AND r.finished_at IS NOT NULL AND r.trigger <> 'reconcile' ORDER BY r.run_id DESC LIMIT " CppAsString2(
         LOOK_BACK) ") t) u "
                    "  WHERE u.others = 0) b "
                    "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR "
@@ -203,12 +203,12 @@ bool ond_queue_end_run(int64 run_id, bool cancelled, const char *code, const cha
     return false;
   ond_totals_add(&run_id, 1);
   ond_spi(SPI_OK_UPDATE,
-          "UPDATE ondatra.all_syncs s SET last_run_id = r.run_id FROM ondatra.all_runs r WHERE r.run_id = $1 AND s.sync_id = r.sync_id", 1,
-          types, values, NULL);
+          "UPDATE ondatra.all_syncs s SET last_run_id = r.run_id FROM ondatra.all_runs r WHERE r.run_id = $1 AND s.sync_id = r.sync_id AND r.trigger <> 'reconcile'",
+          1, types, values, NULL);
   if (!cancelled)
     ond_spi(SPI_OK_INSERT,
             "INSERT INTO ondatra.run_requests (sync_id, trigger, requested_by) SELECT s.sync_id, 'recovery', 'ondatra' "
-            "FROM ondatra.all_runs r JOIN ondatra.all_syncs s USING (sync_id) WHERE r.run_id = $1 AND s.state IN ('created', 'active') "
+            "FROM ondatra.all_runs r JOIN ondatra.all_syncs s USING (sync_id) WHERE r.run_id = $1 AND s.state IN ('created', 'active') AND r.trigger <> 'reconcile' "
             "AND NOT EXISTS (SELECT FROM ondatra.run_requests q WHERE q.sync_id = s.sync_id AND q.trigger = 'recovery')",
             1, types, values, NULL);
   return true;

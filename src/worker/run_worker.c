@@ -28,6 +28,7 @@
 #include "catalog/settings.h"
 #include "compat.h"
 #include "engine/watch.h"
+#include "worker/findings.h"
 #include "worker/state.h"
 
 #define RATE_SAMPLE_US 1000000
@@ -148,6 +149,8 @@ static const OndRunHost host = {
     .budget_done = host_budget_done,
     .budget_pause = host_budget_pause,
     .budget_error = host_budget_error,
+    .finding = ond_findings_put,
+    .found_all = ond_findings_end,
 };
 
 /* --- the process ---------------------------------------------------------------------------------------------------- */
@@ -208,17 +211,21 @@ static void execute(const OndRunRequest *request) {
 void ond_run_worker_main(Datum arg) {
   OndRunRequest request;
   OndSlotRef ref;
-  dsm_handle keys;
+  dsm_handle share;
 
   memcpy(&ref, MyBgworkerEntry->bgw_extra, sizeof(ref));
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   pqsignal(SIGTERM, die);
   BackgroundWorkerUnblockSignals();
-  if (!ond_slot_attach(ref, &request, &keys))
+  if (!ond_slot_attach(ref, &request, &share))
     proc_exit(0); /* it came too late */
   previous_log_hook = emit_log_hook;
   emit_log_hook = hear_fatal;
-  request.keys = read_keys(keys);
+  request.reconcile = strcmp(request.trigger, OND_TRIGGER_RECONCILE) == 0;
+  if (request.reconcile)
+    request.repair = ond_findings_attach(share);
+  else
+    request.keys = read_keys(share);
   BackgroundWorkerInitializeConnectionByOid(request.database, request.owner, OND_COMPAT_OWNER_CONNECT_FLAGS);
   SetConfigOption("application_name", "ondatra run", PGC_USERSET, PGC_S_SESSION);
   pgstat_report_activity(STATE_RUNNING, MyBgworkerEntry->bgw_name);

@@ -159,6 +159,8 @@ static void record_death(void *arg) {
   int64 run_id;
   bool state_changed;
 
+  if (strcmp(slot->trigger, OND_TRIGGER_RECONCILE) == 0)
+    return; /* who asked for it is told, or has gone */
   memset(&due, 0, sizeof(due));
   due.sync_id = slot->sync_id;
   strlcpy(due.trigger, slot->trigger, sizeof(due.trigger));

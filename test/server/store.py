@@ -95,7 +95,7 @@ class Store:
         method = request.method
         if method in ("GET", "HEAD"):
             if record_id is None:
-                return 200, {"records": [{"id": k, "fields": r.value} for k, r in records.items() if not r.deleted]}
+                return self.list(records, request.query)
             record = records.get(record_id)
             return (404, error("no such record", "not_found")) if record is None or record.deleted else (200, record.value)
         if method == "DELETE":
@@ -105,6 +105,14 @@ class Store:
             record_id = self.id_of(value, "/id")
         created = self.put(collection, record_id, value, request, merge=method == "PATCH")
         return (201 if created else 200), {"id": record_id, "new": created, "version": self.collections[collection][record_id].version}
+
+    # All, or the page that limit and offset name: of the list as it was when its first page was asked for.
+    def list(self, records, query):
+        limit, offset = int(query.get("limit", 0)), int(query.get("offset", 0))
+        if offset == 0:
+            self.listed = [{"id": k, "fields": r.value} for k, r in records.items() if not r.deleted]
+        page = self.listed[offset:offset + limit] if limit else self.listed
+        return 200, {"records": page, "total": len(self.listed)}
 
     def id_of(self, row, path):
         found = pointer(row, path)
