@@ -96,19 +96,34 @@ static char *text_attribute(HeapTupleHeader row, const char *name) {
   return isnull ? NULL : TextDatumGetCString(d);
 }
 
+/* A run's row has the hint behind the detail: cuts it off. */
+static char *cut_hint(char *detail) {
+  char *hint = detail == NULL ? NULL : strstr(detail, "Hint: ");
+
+  if (hint == NULL)
+    return NULL;
+  if (hint > detail)
+    hint[-1] = '\0';
+  else
+    *hint = '\0';
+  return hint + strlen("Hint: ");
+}
+
 /* The run's end, as an error unless it is good. */
 static void check_end(const OndSync *sync, HeapTupleHeader row) {
   char *status = text_attribute(row, "status");
   char *code = text_attribute(row, "error_code");
   char *message = text_attribute(row, "error_message");
   char *detail = text_attribute(row, "error_detail");
+  char *hint = cut_hint(detail);
 
   if (strcmp(status, "succeeded") == 0)
     return;
   if (strcmp(status, "cancelled") == 0)
     ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the reconciliation of sync \"%s\" was cancelled", sync->name)));
   ereport(ERROR, (errcode(code != NULL && strlen(code) == 5 ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) : ERRCODE_INTERNAL_ERROR),
-                  errmsg("sync \"%s\" could not be reconciled: %s", sync->name, message != NULL ? message : status), detail != NULL ? errdetail("%s", detail) : 0));
+                  errmsg("sync \"%s\" could not be reconciled: %s", sync->name, message != NULL ? message : status),
+                  detail != NULL && *detail != '\0' ? errdetail("%s", detail) : 0, hint != NULL ? errhint("%s", hint) : 0));
 }
 
 static void say(const OndSync *sync, const OndReconcileCounts *c) {

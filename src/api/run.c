@@ -280,7 +280,7 @@ static void say_progress(OndRunCall *call, const OndSlot *slot) {
   const OndProgress *p = &slot->progress;
   TimestampTz now = GetCurrentTimestamp();
 
-  if (now - call->said_at < NOTICE_US || memcmp(p, &call->said, sizeof(*p)) == 0)
+  if (now - call->said_at < NOTICE_US || memcmp(p, &call->said, sizeof(*p)) == 0 || (call->request.reconcile && p->phase != OND_PHASE_READING))
     return;
   if (p->phase == OND_PHASE_READING) {
     if (p->rows_scanned == call->said.rows_scanned)

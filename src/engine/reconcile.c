@@ -185,8 +185,8 @@ static bool same_capture(OndBytes stored, OndBytes listed) {
   return same;
 }
 
-/* ours: the row whose state is written, theirs: the record that it is now said to be; NULL: none. */
-static void mark(Reconciler *r, const OndChangeRow *ours, const OndChangeRow *theirs, const OndKeyState *after) {
+/* ours: the row whose state is written, theirs: the record that it is now said to be; NULL: none. kept: what goes along with its acceptance. */
+static void mark(Reconciler *r, const OndChangeRow *ours, const OndChangeRow *theirs, const OndKeyState *after, OndBytes kept) {
   OndChangeDraft draft;
 
   memset(&draft, 0, sizeof(draft));
@@ -197,7 +197,7 @@ static void mark(Reconciler *r, const OndChangeRow *ours, const OndChangeRow *th
   draft.n_keys = r->n_keys;
   memcpy(draft.key_text, ours->key_text, sizeof(draft.key_text));
   draft.key_json = ours->key_json;
-  draft.kept = ours->kept;
+  draft.kept = kept;
   if (theirs != NULL) {
     draft.remote_id = theirs->row.remote_id;
     draft.remote = theirs->row.remote;
@@ -227,7 +227,7 @@ static void adopt(Reconciler *r, const OndChangeRow *ours, const OndChangeRow *t
   after.accepted = ours->hash;
   after.sent_at = ours->has_before ? s->sent_at : 0;
   after.change_id = ours->has_before ? s->change_id : 0;
-  mark(r, ours, theirs, &after);
+  mark(r, ours, theirs, &after, ours->kept);
   r->counts.adopted++;
 }
 
@@ -242,7 +242,7 @@ static void mark_unknown(Reconciler *r, const OndChangeRow *ours, const OndChang
   after.accepted = OND_HASH_UNKNOWN;
   after.sent_at = ours->before.sent_at;
   after.change_id = ours->before.change_id;
-  mark(r, ours, theirs, &after);
+  mark(r, ours, theirs, &after, OND_BYTES_NONE);
   r->counts.marked++;
 }
 
@@ -254,7 +254,7 @@ static void mark_missing(Reconciler *r, const OndChangeRow *ours) {
   memset(&after, 0, sizeof(after));
   after.sent_at = ours->before.sent_at;
   after.change_id = ours->before.change_id;
-  mark(r, ours, NULL, &after);
+  mark(r, ours, NULL, &after, OND_BYTES_NONE);
   r->counts.marked++;
 }
 

@@ -434,7 +434,7 @@ static void read_model(Run *run) {
 
   phase(run, OND_PHASE_READING);
   INSTR_TIME_SET_CURRENT(start);
-  if (run->sync->options.refresh && run->approval == NULL) /* what was approved is the model as it was */
+  if (run->sync->options.refresh && run->approval == NULL && !run->request->reconcile) /* what was approved is the model as it was */
     ond_refresh(run->sync, model_deadline(run), run->host->stop_asked);
   read_until_whole(run);
   INSTR_TIME_SET_CURRENT(end);

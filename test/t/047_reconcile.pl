@@ -9,7 +9,7 @@ use Ondatra::Sessions;
 use Ondatra::Test;
 use Test::More;
 
-my $t = Ondatra::Test->new;
+my $t = Ondatra::Test->new(conf => 'restart_after_crash = on');
 my $json = JSON::PP->new->canonical->allow_nonref;
 my %list = (method => 'GET', path => '/contacts', query => {limit => '3', offset => '{{cursor}}'}, rows => '/records', key => '/id', id => '/id', fields => '/fields',
     next => {offset => {step => 3}, total => '/total'});
@@ -30,8 +30,6 @@ sub finds { my ($sync, $repair, $expected, $name) = @_; my $found = found($sync,
 sub put { my ($id, $fields) = @_; return $t->control('POST', 'records', {contacts => {$id => $fields}}) }
 sub there { my ($id) = @_; my $r = $t->records('contacts'); return $r->{$id} }
 sub remove { my ($id) = @_; my $answer = HTTP::Tiny->new->delete($t->url . "/contacts/$id"); die $answer->{status} unless $answer->{success}; return }
-# Between tests: an empty API, an empty state.
-sub anew { my ($sync) = @_; $t->reset_destination; $t->sql("SELECT ondatra.drop_sync('$sync')"); return }
 
 # --- what has every type, and is the same in other words
 $t->sql(q{CREATE TABLE mart.contacts (id int PRIMARY KEY, name text, score numeric, at timestamptz, day date, ok boolean, big int8, tags text[], prefs jsonb, nothing text);
@@ -80,4 +78,128 @@ finds('all', 'extra', ['extra {"id": "né \\"w\\""} {"remote_id": "né \\"w\\"",
 $t->run_is($t->run('all'), {status => 'succeeded', rows_deleted => 1, rows_unchanged => 8}, 'the other is deleted by the next run');
 is_deeply([there(99), there('né "w"')], [undef, {name => 'not even a number'}], 'that one alone');
 finds('all', undef, ['extra {"id": "né \\"w\\""} {"remote_id": "né \\"w\\""}'], 'nothing else is left');
+
+# --- adopt: a destination that was there before us
+$t->sql("SELECT ondatra.drop_sync('all')");
+all();
+remove('n%C3%A9%20%22w%22');
+put(7, {%{ there(7) }, name => 'theirs'});
+remove(8);
+put(100, {name => 'theirs alone'});
+my $seven = 'different {"id": 7} {"fields": {"name": {"model": "näme 7", "destination": "theirs"}}, "pending": true}';
+finds('all', 'adopt', ['extra {"id": 100} {"remote_id": "100"}', $seven], 'adopt: what is there is told, what is not there yet is no problem');
+like($said, qr/^7 equal|^6 equal.* 6 adopted, 0 marked/, 'six are adopted');
+is($t->sql("SELECT count(*) || ' ' || count(_hash) || ' ' || min(_remote_id) || ' ' || max(_remote_id) FROM ondatra.state_2"), '6 6 1 6', 'with hash and remote id');
+finds('all', 'adopt', ['extra {"id": 100} {"remote_id": "100"}', $seven], 'adopt again');
+like($said, qr/0 adopted/, 'nothing is written twice');
+my $plan = $t->sql("SELECT creates || ' ' || updates || ' ' || deletes || ' ' || unchanged FROM ondatra.plan_sync('all')");
+is($plan, '2 0 0 6', 'a run would send the one that differs and the one that is not there');
+my $seen = $t->count_requests(method => 'PUT');
+$t->sql("UPDATE mart.contacts SET name = 'theirs' WHERE id = 7; DELETE FROM mart.contacts WHERE id = 8");
+found('all', 'adopt');
+like($said, qr/1 adopted/, 'the model follows: adopted too');
+$t->run_is($t->run('all'), {status => 'succeeded', rows_unchanged => 7, rows_created => 0, rows_updated => 0, rows_deleted => 0, requests => 0}, 'a run after adopt sends nothing');
+is($t->count_requests(method => 'PUT'), $seen, 'nothing at all');
+ok(there(100), 'what is theirs stays');
+
+# --- the model is ahead, a row is in doubt, failed or invalid
+$t->sql("UPDATE mart.contacts SET name = 'new' WHERE id = 1");
+finds('all', undef, ['extra {"id": 100} {"remote_id": "100"}', 'different {"id": 1} {"fields": {"name": {"model": "new", "destination": "näme 1"}}, "pending": true}'],
+    'a change that no run has sent yet is different, and pending');
+$t->script({method => 'PUT', path => '/1$', answer => {status => 422, json => {message => 'no'}}});
+$t->run_is($t->run('all'), {rows_failed => 1}, 'it is refused');
+put(1, {%{ there(1) }, name => 'new'});
+found('all', 'adopt');
+is($t->sql('SELECT count(*) FROM ondatra.failed_rows'), '0', 'somebody else has done it: adopt closes the failed row');
+$t->script;
+$t->run_is($t->run('all'), {status => 'succeeded', rows_unchanged => 7, requests => 0}, 'nothing is left to send');
+$t->sql("SELECT ondatra.update_sync('all', options => '{\"on_unknown\": \"hold\"}'); UPDATE mart.contacts SET name = 'unknown' WHERE id = 2");
+$t->script({method => 'PUT', path => '/2$', answer => {apply => JSON::PP::true, misbehave => 'close'}});
+$t->run_is($t->run('all'), {rows_failed => 1}, 'an answer is lost');
+$t->script;
+is($t->sql('SELECT error_class FROM ondatra.failed_rows'), 'unknown_outcome', 'nobody knows what became of it');
+found('all', 'adopt');
+is($t->sql('SELECT count(*) FROM ondatra.failed_rows'), '0', 'adopt sees that it has arrived');
+$t->run_is($t->run('all'), {status => 'succeeded', rows_unchanged => 7, requests => 0}, 'and nothing is sent twice');
+$t->sql("UPDATE mart.contacts SET score = 'NaN' WHERE id = 3");
+finds('all', 'different', ['extra {"id": 100} {"remote_id": "100"}'], 'a row that cannot be sent is no problem of the destination, and never extra');
+$t->sql('UPDATE mart.contacts SET score = 4.5 WHERE id = 3');
+
+# --- extra goes through the guards
+put("2$_", {name => 'x'}) for 10 .. 40;
+is(scalar @{ found('all', 'extra') }, 32, 'thirty-two are extra');
+my $run = $t->run('all');
+$t->run_is($run, {status => 'held', rows_deleted => 0}, 'more than may be deleted: the run is held');
+is($t->sql('SELECT guard FROM ondatra.held_runs'), 'deletes', 'by the guard');
+$t->sql_fails("SELECT * FROM ondatra.reconcile_sync('all')", qr/run \d+ of sync "all" is held/, 'meanwhile nothing is reconciled');
+$t->sql("SELECT ondatra.approve_run($run->{run_id})");
+$t->poll_sql("SELECT status || ' ' || rows_deleted FROM ondatra.sync_runs WHERE run_id = $run->{run_id}", 'succeeded 32', 'approved, it deletes them');
+finds('all', undef, [], 'as it should be');
+
+# --- lists that are no reason to repair anything
+$before = $t->sql("SELECT md5(string_agg(s::text, '' ORDER BY k1)) FROM ondatra.state_2 s");
+sub lists { my ($answer, %more) = @_; return {method => 'GET', path => '^/contacts$', %more, answer => $answer} }
+sub fails { my ($pattern, $name, $repair) = @_; return $t->sql_fails("SELECT * FROM ondatra.reconcile_sync('all', '{adopt,missing,different,extra}')", $pattern, $name) }
+$t->script(lists({json => {records => [], total => 0}}));
+fails(qr/sync "all" could not be reconciled: the destination's list is empty.*Nothing was compared.*fetch\(\)/s, 'an empty list is an error');
+$t->script(lists({status => 500, json => {message => 'down'}}, query => {offset => '3'}));
+fails(qr/page 2 of the list could not be read: HTTP 500.*down/s, 'a list that ends half way is an error');
+is($t->sql("SELECT retries FROM ondatra.sync_runs ORDER BY run_id DESC LIMIT 1"), '2', 'after its retries');
+$t->script(lists({status => 403, json => {message => 'no right'}}));
+fails(qr/page 1 of the list could not be read: HTTP 403.*no right/s, 'so is one that is refused');
+$t->script(lists({misbehave => 'half_body'}, query => {offset => '3'}));
+fails(qr/page 2 of the list could not be read/, 'or breaks off');
+is($t->sql("SELECT md5(string_agg(s::text, '' ORDER BY k1)) FROM ondatra.state_2 s"), $before, 'nothing was repaired');
+is($t->sql("SELECT state || ' ' || status FROM ondatra.syncs s JOIN ondatra.sync_runs r ON r.run_id = last_run_id WHERE name = 'all'"), 'active succeeded', 'and the sync is as it was');
+$t->script(lists({status => 503}, times => 1));
+finds('all', undef, [], 'what goes wrong once is tried again');
+$t->script;
+
+# --- it excludes runs and edits, and ends with its caller
+$t->script(lists({records => JSON::PP::true, misbehave => 'hang'}, query => {offset => '3'}));
+my $session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');");
+$t->poll(sub { $t->state->{hanging} > 0 }, 'a reconciliation waits for a page');
+is($t->sql('SELECT phase || rows_scanned FROM ondatra.run_progress'), 'reading3', 'run_progress shows it');
+$t->sql_fails("SELECT ondatra.resend_sync('all')", qr/sync "all" is running.*cancel_run/s, 'an edit is refused meanwhile');
+$t->sql_fails("SELECT * FROM ondatra.run_sync('all', wait => false)", qr/sync "all" is running/, 'a run, too');
+my $waiting = session($t, 'ann', "SELECT status, rows_unchanged FROM ondatra.run_sync('all');");
+$t->sql("UPDATE mart.contacts SET name = 'meanwhile' WHERE id = 4");
+put(4, {%{ there(4) }, name => 'meanwhile'});
+$t->release;
+my ($out, $err) = finish($session);
+like($err, qr/: 6 equal, 1 different, 0 extra, 0 missing/, 'the list is as it was when it began, the model as it is after it');
+($out) = finish($waiting);
+like($out, qr/^(succeeded|partial)\|/, 'the run that waited went on');
+$session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');");
+$t->poll(sub { $t->state->{hanging} > 0 }, 'another one waits');
+interrupt($session);
+($out, $err) = finish($session);
+like($err, qr/canceling statement/, 'its caller gives up');
+$t->poll_sql("SELECT count(*) FROM ondatra.run_progress", '0', 'so it ends');
+$t->poll_sql("SELECT status || ' ' || trigger FROM ondatra.sync_runs ORDER BY run_id DESC LIMIT 1", 'cancelled reconcile', 'cancelled');
+$session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');");
+$t->poll(sub { $t->state->{hanging} > 0 }, 'and one more');
+$t->sql('SELECT ondatra.cancel_run(run_id) FROM ondatra.run_progress');
+($out, $err) = finish($session);
+like($err, qr/the reconciliation of sync "all" was cancelled/, 'cancel_run ends it');
+
+# --- its worker dies
+for my $how ('terminated', 'killed') {
+    $session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');");
+    $t->poll(sub { $t->state->{hanging} > 0 }, "$how: a reconciliation waits");
+    my $pid = $t->sql('SELECT pid FROM ondatra.run_progress');
+    $how eq 'killed' ? kill('KILL', $pid) : $t->admin("SELECT pg_terminate_backend($pid)");
+    ($out, $err) = finish($session);
+    like($err, $how eq 'killed' ? qr/connection|terminating/ : qr/could not be reconciled: terminating background worker/, "$how: its caller is told");
+    $t->node->poll_query_until('postgres', 'SELECT true') if $how eq 'killed';
+    $t->poll_sql("SELECT status FROM ondatra.sync_runs WHERE trigger = 'reconcile' ORDER BY run_id DESC LIMIT 1", 'interrupted', "$how: interrupted");
+    is($t->sql("SELECT count(*) FROM ondatra.sync_runs WHERE trigger = 'recovery'"), '0', "$how: and no run follows");
+}
+$t->script;
+finds('all', undef, [], 'then as ever');
+
+# --- who may not
+my ($status, undef, $refusal) = $t->psql_as('bob', "SELECT * FROM ondatra.reconcile_sync('all')");
+ok($status && $refusal =~ /sync "all" does not exist/, 'for others there is no such sync');
+$t->no_violations;
 done_testing();

@@ -74,6 +74,10 @@ is(admin_in($tour, 'SELECT count(*) FROM ondatra.failed_rows'), '0', 'README.md:
 is(scalar keys %{ $t->records('contacts') }, 199, 'README.md: the API has what the model has');
 $t->reset_destination;
 run_page($_) for grep { $_ ne 'README.md' } sort keys %pages;
+is(admin_in('page_doc_going_live_md', "SELECT string_agg(concat_ws(' ', rows_created, rows_updated, rows_unchanged), ', ' ORDER BY run_id) FROM (SELECT * FROM ondatra.sync_runs
+    WHERE trigger = 'manual' ORDER BY run_id LIMIT 2) r"), '1 1 0, 5 0 51', 'doc/going-live.md: adopt and canary leave what it says');
+is(admin_in('page_doc_going_live_md', "SELECT string_agg(problem || key, ' ') FROM mart.found"), 'different{"id": 7}', 'doc/going-live.md: what is different is found');
+is(scalar(grep { $_->{plan} eq 'free' } values %{ $t->records('old_contacts') }), 60, 'doc/going-live.md: and in the end all is there');
 
 # --- documents -------------------------------------------------------------------------------------------------
 
