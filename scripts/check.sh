@@ -132,7 +132,8 @@ needs_compiler() {
   case " $suites " in *" fuzz "*) echo clang libclang-rt-dev ;; esac
 }
 
-# needs KIND: what the tests that will run want beside the build. They say it: "# needs package: nginx-light", "# needs npm: name@version".
+# needs KIND: what the tests that will run want beside the build. They say it: "# needs package: nginx-light", "# needs npm: name@version",
+# "# needs server package: cron" for postgresql-15-cron and its like.
 needs() {
   local file
   case " $suites " in *" tap "*) ;; *) return 0 ;; esac
@@ -152,6 +153,8 @@ export ONDATRA_NPM_DIR=${ONDATRA_NPM_DIR:-/var/tmp/ondatra-npm}
   need_npm "$ONDATRA_NPM_DIR" $(needs npm)
 }
 choose_server
+# shellcheck disable=SC2046
+need optional $(needs "server package" | sed "s/^/postgresql-$pg_version-/")
 choose_python
 choose_user
 

@@ -95,6 +95,7 @@ CREATE TABLE ondatra.all_syncs (
   state_changed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   anchor        timestamptz NOT NULL DEFAULT pg_catalog.now(),  -- of an interval schedule
   next_run_at   timestamptz,                 -- NULL: not by itself
+  cron_job      text,                        -- where the job of a cron schedule was put (worker/cron.c); NULL: there is none
   recover_at    timestamptz,                 -- a follow-up run of its own: rows wait until nothing in doubt can still arrive
   last_run_id   bigint,                      -- the last finished run
   failures      int NOT NULL DEFAULT 0,      -- failed runs in a row, for error_after

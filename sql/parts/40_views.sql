@@ -40,9 +40,9 @@ COMMENT ON COLUMN ondatra.syncs.owner IS 'The role that made it; the model is re
 COMMENT ON COLUMN ondatra.syncs.model IS 'What is read: a relation or one SELECT.';
 COMMENT ON COLUMN ondatra.syncs.key IS 'The columns that identify a row; where none were given, the table''s primary key.';
 COMMENT ON COLUMN ondatra.syncs.mapping IS 'Field to source; NULL: every column under its own name.';
-COMMENT ON COLUMN ondatra.syncs.schedule IS 'An interval; NULL: manual, runs when somebody asks.';
+COMMENT ON COLUMN ondatra.syncs.schedule IS 'An interval, or five cron fields for pg_cron; NULL: manual, runs when somebody asks.';
 COMMENT ON COLUMN ondatra.syncs.state IS 'created: never ran; active; paused: the schedule rests; error: stopped by itself; archived: kept, never runs.';
-COMMENT ON COLUMN ondatra.syncs.state_reason IS 'Why it is in this state.';
+COMMENT ON COLUMN ondatra.syncs.state_reason IS 'Why it is in this state; of a live one: what is wrong with its job of pg_cron.';
 COMMENT ON COLUMN ondatra.syncs.next_run_at IS 'When it runs by itself; NULL: it does not.';
 COMMENT ON COLUMN ondatra.syncs.last_run_id IS 'The last run that has finished.';
 

@@ -14,6 +14,7 @@
 
 #include "api/api.h"
 #include "catalog/edit.h"
+#include "worker/cron.h"
 #include "worker/shared.h"
 
 typedef struct HeldRun {
@@ -118,6 +119,8 @@ Datum ond_sql_reject_run(PG_FUNCTION_ARGS) {
   (void)ond_held_runs_end(held.sync->sync_id, run_id, psprintf("Rejected by \"%s\".", role));
   if (held.sync->state == OND_SYNC_CREATED || held.sync->state == OND_SYNC_ACTIVE)
     (void)ond_sync_event(held.sync->sync_id, OND_EVENT_PAUSE, psprintf("run " INT64_FORMAT " was rejected by \"%s\"", run_id, role));
+  if (ond_sync_has_cron(held.sync))
+    ond_cron_follow(held.sync->sync_id, held.sync->owner);
   ond_call_end(&call);
   ond_wake_at_commit();
   PG_RETURN_VOID();

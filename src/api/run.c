@@ -577,10 +577,14 @@ static const char *trigger_word(void) {
   return called_by_cron() ? "cron" : "manual";
 }
 
+static bool is_live(const OndSync *sync) {
+  return sync->state == OND_SYNC_CREATED || sync->state == OND_SYNC_ACTIVE;
+}
+
 static void refuse_stopped(const OndSync *sync) {
   char *name = quote_literal_cstr(sync->name);
 
-  if (sync->state == OND_SYNC_CREATED || sync->state == OND_SYNC_ACTIVE)
+  if (is_live(sync))
     return;
   ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                   sync->state == OND_SYNC_ERROR ? errmsg("sync \"%s\" has stopped with an error", sync->name)
@@ -602,6 +606,10 @@ Datum ond_sql_trigger_sync(PG_FUNCTION_ARGS) {
   ond_state_require();
   ond_our_begin(&scope, true);
   sync = ond_sync_get(name, role);
+  if (!is_live(sync) && called_by_cron()) { /* as any schedule of a sync that rests: no error at each of its times */
+    ond_our_end(&scope);
+    PG_RETURN_NULL();
+  }
   refuse_stopped(sync);
   request_id = ond_run_request_insert(sync->sync_id, trigger_word(), GetUserNameFromId(role, false));
   ond_our_end(&scope);

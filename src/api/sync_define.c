@@ -11,8 +11,6 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/dbcommands.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -25,6 +23,7 @@
 #include "engine/refresh.h"
 #include "engine/spec.h"
 #include "engine/state_table.h"
+#include "worker/cron.h"
 #include "worker/shared.h"
 
 /* Arguments, in both functions. */
@@ -75,17 +74,6 @@ static void read_key(FunctionCallInfo fcinfo, OndSync *s) {
   }
 }
 
-static _Noreturn void refuse_cron(void);
-static void refuse_cron(void) {
-  if (!OidIsValid(get_extension_oid("pg_cron", true))) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cron schedules need the extension pg_cron"),
-                    errhint("CREATE EXTENSION pg_cron in database \"%s\", or use an interval such as '5 minutes'.",
-                            get_database_name(MyDatabaseId))));
-  }
-  ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cron schedules are not supported"),
-                  errhint("Use an interval such as '5 minutes', or a job of pg_cron that calls ondatra.trigger_sync().")));
-}
-
 static void read_schedule(FunctionCallInfo fcinfo, OndSync *s) {
   char *text = ond_arg_text(fcinfo, ARG_SCHEDULE);
   OndSchedule schedule;
@@ -95,7 +83,7 @@ static void read_schedule(FunctionCallInfo fcinfo, OndSync *s) {
     ond_raise(&err);
   }
   if (schedule.kind == OND_SCHEDULE_CRON) {
-    refuse_cron();
+    ond_cron_require();
   }
   s->schedule = schedule.kind == OND_SCHEDULE_MANUAL ? NULL : text;
 }
@@ -210,6 +198,9 @@ Datum ond_sql_create_sync(PG_FUNCTION_ARGS) {
   ond_after_check(&s);
   ond_sync_insert(&s, paused);
   ond_state_table_create(&s, model);
+  if (ond_sync_has_cron(&s)) {
+    ond_cron_follow(s.sync_id, s.owner);
+  }
   ond_call_end(&call);
   if (s.schedule != NULL && !paused) {
     ond_wake_at_commit();
@@ -396,6 +387,9 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
     ond_sync_rewind(s.sync_id);
   }
   apply_liveness(fcinfo, old, &s, call.user);
+  if (ond_sync_has_cron(old) || ond_sync_has_cron(&s)) {
+    ond_cron_follow(s.sync_id, s.owner);
+  }
   ond_call_end(&call);
   PG_RETURN_VOID();
 }

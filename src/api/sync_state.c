@@ -17,6 +17,7 @@
 #include "api/api.h"
 #include "catalog/edit.h"
 #include "engine/state_table.h"
+#include "worker/cron.h"
 #include "worker/shared.h"
 
 #define DROP_PAUSE_MS 20
@@ -68,6 +69,9 @@ Datum ond_sql_drop_sync(PG_FUNCTION_ARGS) {
   ond_after_check_drop(sync);
   ond_sync_delete(sync->sync_id);
   ond_state_table_drop(sync->sync_id);
+  if (ond_sync_has_cron(sync)) {
+    ond_cron_follow(sync->sync_id, sync->owner);
+  }
   ond_call_end(&call);
   PG_RETURN_VOID();
 }
@@ -87,6 +91,9 @@ static Datum apply_event(FunctionCallInfo fcinfo, OndSyncEvent event, const char
   ond_call_begin(&call);
   sync = ond_sync_get(name, call.user);
   moved = ond_sync_event(sync->sync_id, event, word == NULL ? NULL : done_by(word, call.user));
+  if (ond_sync_has_cron(sync)) {
+    ond_cron_follow(sync->sync_id, sync->owner);
+  }
   ond_call_end(&call);
   if (moved) {
     ond_wake_at_commit();

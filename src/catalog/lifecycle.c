@@ -74,6 +74,7 @@ typedef struct Place {
   OndSyncState state;
   char *reason;
   char *schedule; /* NULL: manual */
+  bool cron;      /* the schedule is cron text */
   char *jitter;   /* of the options; NULL: none */
   TimestampTz anchor;
   TimestampTz last_started; /* of the last finished run; 0: none */
@@ -88,6 +89,17 @@ static const Transition *find_transition(OndSyncState from, OndSyncEvent event) 
     }
   }
   return NULL;
+}
+
+static bool is_cron(const char *text) {
+  OndSchedule schedule;
+  OndError ignored;
+
+  return text != NULL && ond_schedule_parse(text, &schedule, &ignored) && schedule.kind == OND_SCHEDULE_CRON;
+}
+
+bool ond_sync_has_cron(const OndSync *s) {
+  return is_cron(s->schedule);
 }
 
 static bool read_place(int64 sync_id, Place *place) {
@@ -106,6 +118,7 @@ static bool read_place(int64 sync_id, Place *place) {
     place->state = ond_sync_state_parse(ond_row_text(2, caller));
     place->reason = ond_row_text(3, caller);
     place->schedule = ond_row_text(4, caller);
+    place->cron = is_cron(place->schedule);
     place->anchor = ond_row_time(5);
     place->ever_ran = ond_row_bool(6);
     place->failures = ond_row_int32(7);
@@ -142,8 +155,8 @@ static TimestampTz jittered(const Place *place, TimestampTz due) {
 static TimestampTz next_due(const Place *place, Due due) {
   TimestampTz now = GetCurrentTimestamp();
 
-  if (place->schedule == NULL || due == DUE_NEVER) {
-    return 0;
+  if (place->schedule == NULL || due == DUE_NEVER || (place->cron && due != DUE_NOW)) {
+    return 0; /* cron's jobs ask for their runs */
   }
   if (due == DUE_NEXT) {
     return jittered(place, due_after(place, now));
@@ -244,7 +257,7 @@ void ond_sync_reschedule(int64 sync_id) {
   if (!read_place(sync_id, &place)) {
     return;
   }
-  live = place.state == OND_SYNC_CREATED || place.state == OND_SYNC_ACTIVE;
+  live = !place.cron && (place.state == OND_SYNC_CREATED || place.state == OND_SYNC_ACTIVE);
   place.anchor = GetCurrentTimestamp();
   write_place(sync_id, &place, next_due(&place, !live ? DUE_NEVER : place.ever_ran ? DUE_NEXT : DUE_NOW), 0, false);
 }

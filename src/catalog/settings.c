@@ -32,6 +32,7 @@ int ond_setting_request_retention_count = 10000;
 int ond_setting_log_retention_min = 7 * 24 * 60;
 int ond_setting_log_retention_count = 1000000;
 int ond_setting_held_run_expiry_min = 7 * 24 * 60;
+int ond_setting_cron_check_interval_s = 300;
 int ond_setting_max_response_size_kb = 64 * 1024;
 char *ond_setting_ca_file = "";
 char *ond_setting_instance = "";
@@ -59,6 +60,9 @@ static void define_processes(void) {
   DefineCustomIntVariable("ondatra.held_run_expiry", "Sets how long a run that a guard held waits for approve_run or reject_run.",
                           "After that it is cancelled, and the sync runs as scheduled; -1 waits for ever.", &ond_setting_held_run_expiry_min, 7 * 24 * 60, -1,
                           INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+  DefineCustomIntVariable("ondatra.cron_check_interval", "Sets how often the jobs of cron schedules are looked at.",
+                          "A job of pg_cron that somebody removed, stopped or changed is then said in the state_reason of its sync.",
+                          &ond_setting_cron_check_interval_s, 300, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 static double log_requests_share; /* 0: errors alone; -1: nothing at all */

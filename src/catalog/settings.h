@@ -22,6 +22,7 @@ extern int ond_setting_request_retention_count;
 extern int ond_setting_log_retention_min;
 extern int ond_setting_log_retention_count;
 extern int ond_setting_held_run_expiry_min; /* -1: for ever */
+extern int ond_setting_cron_check_interval_s;
 extern int ond_setting_max_response_size_kb;
 extern char *ond_setting_ca_file; /* empty: the system's store */
 extern char *ond_setting_instance;

@@ -125,6 +125,9 @@ extern OndDestination *ond_destination_get(const char *name, Oid role);
 /* Error 42501 unless the sync's owner is a member of the destination's: asked at every use, since memberships end. Anywhere in a transaction. */
 extern void ond_destination_check_use(const OndSync *s, const OndDestination *d);
 
+/* Its schedule is cron text. */
+extern bool ond_sync_has_cron(const OndSync *s);
+
 /* Parses and checks `options` (a jsonb's text). Unknown members are errors whose hint lists the valid ones. mode is needed for defaults. */
 extern void ond_sync_options_parse(const char *json, OndMode mode, OndSyncOptions *out);
 

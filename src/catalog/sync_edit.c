@@ -52,11 +52,11 @@ void ond_sync_insert(OndSync *s, bool paused) {
   const char *sql = "INSERT INTO ondatra.all_syncs (name, model, model_search_path, destination_id, object, key, mode, mapping, schedule, "
                     "options, columns, key_unique, owner, hash_seed, state, state_reason, next_run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, "
                     "$9, $10::jsonb, $11::json, $12, $13::oid::regrole, $14, CASE WHEN $15 THEN 'paused' ELSE 'created' END, "
-                    "CASE WHEN $15 THEN 'created paused' END, CASE WHEN $9 IS NOT NULL AND NOT $15 THEN pg_catalog.now() END) "
+                    "CASE WHEN $15 THEN 'created paused' END, CASE WHEN $16 THEN pg_catalog.now() END) "
                     "ON CONFLICT (name) DO NOTHING RETURNING sync_id";
-  Oid types[4 + SAID] = {TEXTOID};
-  Datum values[4 + SAID];
-  char nulls[4 + SAID + 1];
+  Oid types[5 + SAID] = {TEXTOID};
+  Datum values[5 + SAID];
+  char nulls[5 + SAID + 1];
   MemoryContext caller = CurrentMemoryContext;
   bytea *seed = palloc(VARHDRSZ + sizeof(s->hash_seed));
 
@@ -72,7 +72,9 @@ void ond_sync_insert(OndSync *s, bool paused) {
   values[2 + SAID] = PointerGetDatum(seed);
   types[3 + SAID] = BOOLOID;
   values[3 + SAID] = BoolGetDatum(paused);
-  if (ond_spi(SPI_OK_INSERT_RETURNING, sql, 4 + SAID, types, values, nulls) == 0) {
+  types[4 + SAID] = BOOLOID;
+  values[4 + SAID] = BoolGetDatum(s->schedule != NULL && !paused && !ond_sync_has_cron(s));
+  if (ond_spi(SPI_OK_INSERT_RETURNING, sql, 5 + SAID, types, values, nulls) == 0) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("sync \"%s\" already exists", s->name),
                     errhint("Use ondatra.update_sync(), or another name.")));
   }

@@ -165,6 +165,24 @@ bool ond_database_publish(Oid database, uint64 seen, const OndAgenda *agenda) {
   return last;
 }
 
+bool ond_database_cron_look(Oid database, int64 every_us, TimestampTz *next) {
+  TimestampTz now = GetCurrentTimestamp();
+  OndDatabase *d;
+  bool look = false;
+
+  *next = now + every_us;
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  d = find(database);
+  if (d != NULL) {
+    look = d->cron_looked_at + every_us <= now || d->cron_looked_at > now;
+    if (look)
+      d->cron_looked_at = now;
+    *next = d->cron_looked_at + every_us;
+  }
+  LWLockRelease(ond_state->lock);
+  return look;
+}
+
 static bool slots_left(void) {
   int live = 0;
 

@@ -34,6 +34,7 @@
 #include "catalog/session.h"
 #include "catalog/settings.h"
 #include "catalog/sync.h"
+#include "worker/cron.h"
 #include "worker/queue.h"
 #include "worker/retention.h"
 #include "worker/state.h"
@@ -378,6 +379,12 @@ static bool is_armed(void) {
   return armed;
 }
 
+static void watch_cron(void *arg) {
+  OndAgenda *agenda = arg;
+
+  agenda->due = Min(agenda->due, ond_cron_watch(visit_context));
+}
+
 static void visit(OndAgenda *agenda) {
   TimestampTz now = GetCurrentTimestamp();
   TimestampTz next;
@@ -393,6 +400,8 @@ static void visit(OndAgenda *agenda) {
     agenda->blocked = true;
   if (!armed)
     return; /* arm() wakes us */
+  if (!safely(watch_cron, agenda, "(jobs of pg_cron)"))
+    agenda->blocked = true;
   ond_tx_begin();
   next = ond_queue_next_due(now);
   ond_tx_commit();

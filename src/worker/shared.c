@@ -17,6 +17,7 @@
 
 #include "catalog/session.h"
 #include "catalog/settings.h"
+#include "worker/cron.h"
 #include "worker/init.h"
 #include "worker/state.h"
 
@@ -114,7 +115,7 @@ static bool holds_run_lock(void) {
 }
 
 static void refuse_prepare(void) {
-  if (!wake_pending && !drop_pending && !holds_run_lock())
+  if (!wake_pending && !drop_pending && !ond_cron_pending() && !holds_run_lock())
     return;
   ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot PREPARE a transaction that changed or triggered a sync"),
                   errhint("Call the functions of ondatra in a transaction of its own, or COMMIT this one.")));
@@ -123,6 +124,7 @@ static void refuse_prepare(void) {
 void ond_state_xact_callback(XactEvent event, void *arg) {
   switch (event) {
   case XACT_EVENT_PRE_PREPARE: refuse_prepare(); break;
+  case XACT_EVENT_PRE_COMMIT: ond_cron_pre_commit(); break;
   case XACT_EVENT_COMMIT:
     /* The transaction is visible to others by now; nothing below can raise. */
     if (wake_pending)
@@ -136,6 +138,7 @@ void ond_state_xact_callback(XactEvent event, void *arg) {
     wake_pending = false;
     drop_pending = false;
     database_drop_pending = InvalidOid;
+    ond_cron_forget();
     ond_budget_at_xact_end();
     break;
   default: break;

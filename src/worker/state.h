@@ -48,6 +48,7 @@ typedef struct OndDatabase {
   Latch *scheduler_latch;
   int failures; /* visits in a row that brought nothing: back-off */
   TimestampTz retry_at;
+  TimestampTz cron_looked_at; /* 0: not yet */
 } OndDatabase;
 
 typedef enum OndSlotState { OND_SLOT_FREE, OND_SLOT_STARTING, OND_SLOT_RUNNING, OND_SLOT_ENDED } OndSlotState;
@@ -135,6 +136,9 @@ typedef struct OndAgenda {
 
 /* A scheduler's last word: what is due next. False when a wake came after `seen`: it must look again. */
 extern bool ond_database_publish(Oid database, uint64 seen, const OndAgenda *agenda);
+
+/* True when the last look at the database's cron jobs is so long ago, and notes that there is one now. *next: when another one is due. */
+extern bool ond_database_cron_look(Oid database, int64 every_us, TimestampTz *next);
 
 /* The launcher's view: the due database that waited longest, and else (false) when to look again (DT_NOEND: at a wake). */
 extern bool ond_database_next(TimestampTz now, const Oid *busy, int n_busy, OndDatabase *out, TimestampTz *look_at);

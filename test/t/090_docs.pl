@@ -194,7 +194,7 @@ for my $view (split /\n/, admin_in($database, "SELECT relname FROM pg_class WHER
 
 # | `setting` | default | takes effect |, here and in operations.md
 my @settings = split /\n/, admin_in($database, <<'SQL');
-SELECT format('| `%s` | %s | %s |', name, coalesce(nullif(CASE WHEN unit IS NULL THEN boot_val WHEN unit = 'kB' THEN boot_val::int / 1024 || 'MB' ELSE boot_val::int / 1440 || 'd' END, ''), 'empty'),
+SELECT format('| `%s` | %s | %s |', name, coalesce(nullif(CASE WHEN unit IS NULL THEN boot_val WHEN unit = 'kB' THEN boot_val::int / 1024 || 'MB' WHEN unit = 's' THEN boot_val::int / 60 || 'min' ELSE boot_val::int / 1440 || 'd' END, ''), 'empty'),
               CASE context WHEN 'postmaster' THEN 'start' WHEN 'sighup' THEN 'reload' ELSE context END)
 FROM pg_settings WHERE name LIKE 'ondatra.%' ORDER BY name
 SQL
