@@ -118,7 +118,7 @@ static void get_permit(OndCaller *c, int rate_group) {
 static void put_credentials(OndCaller *c) {
   OndError err = {0};
 
-  if (!ond_auth_trust(c->auth, c->request.url, &err) || !ond_auth_apply(c->auth, &c->request, &err))
+  if (!ond_connector_aim(c->connector, c->auth, &c->request, &err) || !ond_auth_trust(c->auth, c->request.url, &err) || !ond_auth_apply(c->auth, &c->request, &err))
     ond_raise(&err);
 }
 
@@ -128,7 +128,7 @@ static void try_once(OndCaller *c, int rate_group, bool bare, int64 above_versio
 
   end_exchange(c);
   if (!bare)
-    c->token_version = ond_backend_token(c->destination, c->auth, above_version);
+    c->token_version = ond_backend_token(c->destination, c->connector, c->auth, above_version);
   get_permit(c, rate_group);
   if (!bare)
     put_credentials(c);

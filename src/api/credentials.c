@@ -10,27 +10,27 @@
 #include "engine/tokens.h"
 #include "worker/token.h"
 
-static int64 peek(const OndDestination *d, OndAuth *auth, int64 above_version) {
+static int64 peek(const OndDestination *d, const OndConnector *connector, OndAuth *auth, int64 above_version) {
   MemoryContext caller = CurrentMemoryContext;
   OndScope scope;
   int64 version;
 
   ond_our_begin(&scope, true);
-  version = ond_token_peek(d->destination_id, d->owner, auth, above_version, GetLatestSnapshot());
+  version = ond_token_peek(d->destination_id, d->owner, connector, auth, above_version, GetLatestSnapshot());
   ond_our_end(&scope);
   MemoryContextSwitchTo(caller);
   return version;
 }
 
-int64 ond_backend_token(const OndDestination *d, OndAuth *auth, int64 above_version) {
+int64 ond_backend_token(const OndDestination *d, const OndConnector *connector, OndAuth *auth, int64 above_version) {
   int64 version;
 
   if (!ond_auth_wants_token(auth))
     return 0;
-  version = peek(d, auth, above_version);
+  version = peek(d, connector, auth, above_version);
   if (version == 0) {
     ond_token_fetch(d->destination_id, d->name, above_version);
-    version = peek(d, auth, above_version);
+    version = peek(d, connector, auth, above_version);
   }
   if (version == 0)
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -104,7 +104,7 @@ static void send_request(Check *c) {
     ond_http_response_free(c->response);
     c->response = NULL;
   }
-  if (!ond_auth_apply(c->auth, &c->request, &err)) {
+  if (!ond_connector_aim(c->connector, c->auth, &c->request, &err) || !ond_auth_apply(c->auth, &c->request, &err)) {
     ond_raise(&err);
   }
   exchange(c);
@@ -118,14 +118,14 @@ static bool may_try_again(Check *c, const OndDestination *d, int64 version) {
     return false;
   }
   if (version > 0) {
-    (void)ond_backend_token(d, c->auth, version);
+    (void)ond_backend_token(d, c->connector, c->auth, version);
     return true;
   }
   return ond_auth_challenged(c->auth, &c->request, c->response, &err);
 }
 
 static void converse(Check *c, const OndDestination *d) {
-  int64 version = ond_backend_token(d, c->auth, 0);
+  int64 version = ond_backend_token(d, c->connector, c->auth, 0);
   OndError err;
 
   if (!ond_connector_render_check(c->connector, &c->request, &err)) {

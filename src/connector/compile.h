@@ -34,6 +34,13 @@ extern bool ond_types_parse(OndConnector *c, const OndNode *at, OndError *err);
 /* ["*.example.com", {"host": …, "credentials": true}] */
 extern bool ond_hosts_parse(OndConnector *c, const OndNode *at, OndError *err);
 
+/* ---- token_base.c ---- */
+
+/* "base_url_from_token": a place in the answer to the token request. After the base URL. */
+extern bool ond_token_base_parse(OndConnector *c, const OndNode *document, OndError *err);
+/* Whether credentials can go with it. */
+extern bool ond_token_base_check_auth(const OndConnector *c, const OndAuth *auth, OndError *err);
+
 /* ---- variables.c ---- */
 
 /* {"name": {"required": true, "default": …, "description": …}} of the document or of an object: which variables there are. */

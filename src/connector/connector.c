@@ -21,7 +21,8 @@ typedef struct Documents {
 
 static const char *const DOCUMENT_MEMBERS[] = {"title",       "description",        "docs",  "base_url", "variables",    "auth",
                                                "headers",     "rate_limit",         "retry", "gzip",     "rate_headers", "concurrency",
-                                               "timeout_ms",  "connect_timeout_ms", "check", "objects",  "hosts",        "types",       "unverified", NULL};
+                                               "timeout_ms",  "connect_timeout_ms", "check", "objects",  "hosts",        "types",       "unverified",
+                                               "base_url_from_token", NULL};
 
 static const char *const OPTION_MEMBERS[] = {"rate_limit", "concurrency", "timeout_ms", "connect_timeout_ms", "retry", "headers",
                                              "variables",  "gzip",        "check",      NULL};
@@ -139,7 +140,7 @@ static bool parse_variables(OndConnector *c, const OndConnectorSource *s, const 
     return false;
   }
   ond_node_get(document, "base_url", &at);
-  return ond_base_url_parse(c, &at, s->base_url, err) && ond_variables_of_sync(c, s->variables, err);
+  return ond_base_url_parse(c, &at, s->base_url, err) && (!c->document || ond_token_base_parse(c, document, err)) && ond_variables_of_sync(c, s->variables, err);
 }
 
 static bool parse_headers(OndConnector *c, const OndNode *document, const OndNode *options, OndError *err) {
@@ -270,6 +271,9 @@ bool ond_connector_check_auth(const OndConnector *c, const OndAuth *auth, OndErr
   if (c->gzip && auth && auth->type == OND_AUTH_HMAC) {
     ond_error_set(err, "bodies signed with \"hmac\" cannot be compressed");
     ond_error_hint(err, "Leave \"gzip\" out: receivers do not agree on what the signature of a compressed body is over.");
+    return false;
+  }
+  if (!ond_token_base_check_auth(c, auth, err)) {
     return false;
   }
   for (const OndName *one = c->auth_values; one; one = one->next) {

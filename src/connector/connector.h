@@ -157,6 +157,11 @@ typedef enum OndHost {
 } OndHost;
 extern OndHost ond_connector_host(const OndConnector *c, const char *url, OndError *err);
 
+/*
+ * Where the token's answer names the base URL, points a request there, right before its credentials are put on it; else does nothing. False and err: no
+ * token has told yet.
+ */
+extern bool ond_connector_aim(const OndConnector *c, OndAuth *auth, OndHttpRequest *request, OndError *err);
 /* The URL that requests go to, without query and slashes at its end. */
 extern const char *ond_connector_base_url(const OndConnector *c);
 /* The target field that identifies a record; NULL: not said. */

@@ -281,6 +281,7 @@ struct OndConnector {
   const char *base;         /* URL without query and without slashes at its end */
   const char *base_slashes; /* what was cut off, for requests without a path */
   const char *base_query;   /* NULL: none */
+  const char *token_base;   /* pointer into the token's answer, where scheme, host and port of the base URL are; NULL: base has them */
   int n_variables;
   int n_account_variables; /* the first ones: of the connector, not of the object */
   OndVariable *variables;

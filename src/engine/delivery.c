@@ -352,7 +352,8 @@ static OndStart io_start(void *arg, OndRequest *request, int *bad) {
   if (!ok)
     return refuse(c, request, wire, bad_row, bad, &err, how_refused(job, bad_row));
   wire->http.tag = wire;
-  if ((job != NULL && !trust(c, &wire->http, &err)) || !ond_auth_apply(c->input->auth, &wire->http, &err) || !ond_http_start(c->http, &wire->http, &err))
+  if ((job != NULL && !trust(c, &wire->http, &err)) || !ond_connector_aim(spec->connector, c->input->auth, &wire->http, &err) ||
+      !ond_auth_apply(c->input->auth, &wire->http, &err) || !ond_http_start(c->http, &wire->http, &err))
     return refuse(c, request, wire, -1, bad, &err, OND_START_FAILED);
   wire->token_version = c->keeper == NULL ? 0 : ond_keeper_version(c->keeper);
   request->wire = wire;

@@ -37,6 +37,7 @@
 #include "catalog/session.h"
 #include "catalog/settings.h"
 #include "catalog/tokens.h"
+#include "connector/token_base.h"
 #include "core/mem.h"
 #include "core/url.h"
 #include "engine/run.h"
@@ -56,6 +57,7 @@ typedef enum KeeperState { K_IDLE, K_LOOK, K_WAIT, K_ASK, K_BACKOFF, K_FAILED } 
 struct OndKeeper {
   MemoryContext context;
   const OndDestination *destination;
+  const OndConnector *connector;
   OndAuth *auth;               /* the destination's; gets the tokens */
   OndAuth *own;                /* the same document, resolved anew with each look: what the endpoint is asked with */
   char host[256];              /* of the destination, for references */
@@ -110,17 +112,20 @@ static OndToken *fit_token(const OndTokenRow *row, const OndTokenFingerprints *m
   return NULL;
 }
 
-int64 ond_token_peek(int64 destination_id, Oid owner, OndAuth *auth, int64 above_version, Snapshot snapshot) {
+int64 ond_token_peek(int64 destination_id, Oid owner, const OndConnector *connector, OndAuth *auth, int64 above_version, Snapshot snapshot) {
   OndTokenFingerprints made_of;
   OndToken *token = NULL;
+  OndError ignored;
+  char *base = NULL;
   int64 version = 0;
   OndTokenRow row;
 
   ond_token_load(destination_id, owner, snapshot, &row);
   if (ond_token_fingerprints(auth, &made_of))
     token = fit_token(&row, &made_of, above_version);
-  if (token != NULL) {
+  if (token != NULL && ond_token_base_read(connector, token, &base, &ignored)) {
     ond_auth_set_token(auth, token->access_token);
+    ond_auth_set_token_base(auth, base);
     version = row.version;
   }
   ond_token_free(token);
@@ -184,6 +189,7 @@ OndKeeper *ond_keeper_create(const OndDestination *destination, const OndConnect
   k = palloc0(sizeof(OndKeeper));
   k->context = AllocSetContextCreate(CurrentMemoryContext, "ondatra token", ALLOCSET_SMALL_SIZES);
   k->destination = destination;
+  k->connector = connector;
   k->auth = auth;
   k->limits = *ond_connector_limits(connector);
   set_options(k, connector, addresses);
@@ -309,7 +315,8 @@ static bool resolve_anew(OndKeeper *k, OndError *err) {
   return ond_token_fingerprints(k->own, &k->made_of);
 }
 
-static void adopt(OndKeeper *k, OndToken *token, int64 version, TimestampTz obtained_at, TimestampTz expires_at) {
+/* base: of the token, taken over. */
+static void adopt(OndKeeper *k, OndToken *token, char *base, int64 version, TimestampTz obtained_at, TimestampTz expires_at) {
   ond_token_free(k->token);
   k->token = token;
   k->version = version;
@@ -317,6 +324,7 @@ static void adopt(OndKeeper *k, OndToken *token, int64 version, TimestampTz obta
     k->forced = version;
   set_times(obtained_at, expires_at, &k->renew_at, &k->last_at);
   ond_auth_set_token(k->auth, token->access_token);
+  ond_auth_set_token_base(k->auth, base);
   k->state = K_IDLE;
   ond_token_unlock();
 }
@@ -353,6 +361,7 @@ static bool look(OndKeeper *k) {
   OndError err = {0};
   OndToken *token;
   OndTokenRow row;
+  char *base = NULL;
   bool ask = false;
 
   if (!resolve_anew(k, &err)) {
@@ -363,8 +372,12 @@ static bool look(OndKeeper *k) {
   }
   ond_token_load(k->destination->destination_id, k->destination->owner, NULL, &row);
   token = fit_token(&row, &k->made_of, k->above);
+  if (token != NULL && !ond_token_base_read(k->connector, token, &base, &err)) {
+    ond_token_free(token); /* the endpoint may have come to its senses */
+    token = NULL;
+  }
   if (token != NULL)
-    adopt(k, token, row.version, row.obtained_at, row.expires_at);
+    adopt(k, token, base, row.version, row.obtained_at, row.expires_at);
   else if (ond_token_lock_is_mine()) {
     list_candidates(k, &row);
     k->intent_no = ond_token_intend(k->destination->destination_id);
@@ -460,6 +473,8 @@ static bool store_answer(OndKeeper *k, Answer *answer) {
 
 static void take_token(OndKeeper *k, OndToken *token) {
   Answer answer = {.token = token};
+  OndError err = {0};
+  char *base = NULL;
   char *used = k->own->type == OND_AUTH_OAUTH2_REFRESH_TOKEN ? ond_strdup(k->candidates[k->candidate]) : NULL;
   bool ok;
 
@@ -485,7 +500,13 @@ static void take_token(OndKeeper *k, OndToken *token) {
   }
   free_request(k);
   free_candidates(k);
-  adopt(k, token, k->intent_no, k->asked_at, answer.expires_at);
+  if (!ond_token_base_read(k->connector, token, &base, &err)) {
+    ond_token_free(token);
+    strlcpy(err.sqlstate, "28000", sizeof(err.sqlstate));
+    fail(k, &err);
+    return;
+  }
+  adopt(k, token, base, k->intent_no, k->asked_at, answer.expires_at);
 }
 
 static bool settle(OndKeeper *k) {

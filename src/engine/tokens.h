@@ -56,6 +56,6 @@ extern void ond_keeper_expect(OndKeeper *k, int64 above_version);
  * Takes the stored token for the auth if it is fit for now and newer than above_version; nothing is fetched. Inside "ours"; snapshot NULL: the
  * transaction's own. The version, or 0.
  */
-extern int64 ond_token_peek(int64 destination_id, Oid owner, OndAuth *auth, int64 above_version, Snapshot snapshot);
+extern int64 ond_token_peek(int64 destination_id, Oid owner, const OndConnector *connector, OndAuth *auth, int64 above_version, Snapshot snapshot);
 
 #endif

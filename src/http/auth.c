@@ -77,6 +77,7 @@ void ond_auth_free(OndAuth *a) {
   ond_digest_free(a->digest);
   ond_free_wiped(a->access_token);
   ond_free_wiped(a->scrub_also);
+  ond_free(a->token_base);
   ond_free(a->origins);
   ond_free(a);
 }
@@ -112,6 +113,11 @@ void ond_auth_set_token(OndAuth *a, const char *access_token) {
   }
   ond_free_wiped(a->access_token);
   a->access_token = ond_strdup(access_token);
+}
+
+void ond_auth_set_token_base(OndAuth *a, char *base) {
+  ond_free(a->token_base);
+  a->token_base = base;
 }
 
 bool ond_auth_trust(OndAuth *a, const char *url, OndError *err) {

@@ -120,6 +120,7 @@ typedef struct OndAuth {
   OndHmacPlan *hmac;
   OndDigest *digest;           /* state: the last challenge; made by the first one */
   char *access_token;          /* oauth2_*, jwt_bearer: the one in use; NULL: none yet */
+  char *token_base;            /* scheme, host and port that came with it, where requests go; NULL: where they say */
   char *scrub_also;            /* more text that never shows, in lines: tokens of the past */
   bool redacted;               /* for people: what would be a credential is OND_AUTH_MARK */
   int64_t now_s;               /* unix time of signatures; 0: the clock's */
@@ -132,6 +133,8 @@ extern void ond_auth_free(OndAuth *a);    /* wipes values; contents and a; NULL 
 extern bool ond_auth_wants_token(const OndAuth *a);
 /* The token for the next requests (copied); older ones are still scrubbed. */
 extern void ond_auth_set_token(OndAuth *a, const char *access_token);
+/* Where requests go with this token; taken over (malloc'd), NULL: where they say. */
+extern void ond_auth_set_token_base(OndAuth *a, char *base);
 /* Text that ond_auth_scrub() looks for too. */
 extern void ond_auth_hide(OndAuth *a, const char *text);
 /* The value of a token credential ("refresh_token"); NULL: none, or not resolved. */

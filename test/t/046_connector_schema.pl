@@ -162,6 +162,7 @@ SKIP: {
     my @bad = (
         $list->(next => {}), $list->(next => {cursor => '/a', url => '/b'}), $list->(next => {cursor => 'a'}), $list->(next => {link => ''}), $list->(next => {page => {first => -1}}),
         $list->(query => {a => '{{cursor}}'}, next => {cursor => '/a', total => '/t', total_pages => '/p'}), $list->(format => 'csv'), $list->(pages_max => 0), $list->(rows => 'x'),
+        {%{ $list->() }, base_url_from_token => '/x'}, {%{ $list->() }, base_url => 'https://x', base_url_from_token => 'x'}, {%{ $list->() }, unverified => 'x'}, {title => 'x', objects => {o => {null => [], list => {method => 'GET'}}}},
         {%{ $list->() }, types => {t => {}}}, {%{ $list->() }, types => []}, {%{ $list->() }, types => {t => 'x'}}, {%{ $list->() }, hosts => ['https://a.example']}, {%{ $list->() }, hosts => ['a']}, {%{ $list->() }, hosts => [{credentials => JSON::PP::true}]}, {%{ $list->() }, hosts => 'a.example'},
         [], 'x', {}, {title => 'x'}, {title => 1, objects => {}}, {%{ $upsert->() }, colour => 1}, {%{ $upsert->() }, base_url => 'ftp://x'}, {%{ $upsert->() }, auth => []},
         {%{ $upsert->() }, auth => ['token']}, {%{ $upsert->() }, rate_limit => 'fast'}, {%{ $upsert->() }, rate_limit => [5]}, {%{ $upsert->() }, rate_headers => {reset => 'X'}},
