@@ -8,6 +8,7 @@
 #include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/relcache.h"
 #if PG_VERSION_NUM >= 160000
@@ -51,6 +52,15 @@ static inline Oid ond_compat_primary_key(Relation table) {
   return RelationGetPrimaryKeyIndex(table);
 #else
   return RelationGetPrimaryKeyIndex(table, false);
+#endif
+}
+
+/* The session's transaction_timeout in milliseconds; 0: none, or a server that has no such setting. */
+static inline int ond_compat_transaction_timeout(void) {
+#if PG_VERSION_NUM < 170000
+  return 0;
+#else
+  return TransactionTimeout;
 #endif
 }
 

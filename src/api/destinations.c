@@ -16,6 +16,7 @@
 #include "api/destinations.h"
 #include "catalog/connector.h"
 #include "catalog/edit.h"
+#include "catalog/settings.h"
 
 #define NAMES_SHOWN_MAX 10
 
@@ -83,6 +84,15 @@ static void notice_missing(Oid owner, List *secrets) {
   }
 }
 
+static void check_cap(Oid owner) {
+  int cap = ond_setting_max_destinations_per_role;
+
+  if (cap > 0 && ond_destination_count(owner) >= cap)
+    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                    errmsg("role \"%s\" owns %d destinations or more, as many as a role may", GetUserNameFromId(owner, false), cap),
+                    errhint("Drop one that is not used any more with ondatra.drop_destination(), or have ondatra.max_destinations_per_role raised.")));
+}
+
 PG_FUNCTION_INFO_V1(ond_sql_create_destination);
 Datum ond_sql_create_destination(PG_FUNCTION_ARGS) {
   OndDestination d = {0};
@@ -97,6 +107,7 @@ Datum ond_sql_create_destination(PG_FUNCTION_ARGS) {
   d.options = ond_arg_options(fcinfo, 4, NULL);
   ond_call_begin(&call);
   d.owner = call.user;
+  check_cap(d.owner);
   secrets = check_documents(&d);
   id = ond_destination_insert(&d);
   notice_missing(d.owner, secrets);

@@ -344,6 +344,10 @@ static void cannot_start(OndStart why) {
     ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                     errmsg("%d runs go on already, as many as may at once", ond_setting_max_workers),
                     errhint("Try again later, call ondatra.trigger_sync(), or raise ondatra.max_workers.")));
+  if (why == OND_START_ROLE_FULL)
+    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                    errmsg("%d runs of the sync's owner go on already, as many as may at once", ond_setting_max_workers_per_role),
+                    errhint("Try again later, call ondatra.trigger_sync(), or raise ondatra.max_workers_per_role.")));
   ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("no worker process is free"),
                   errhint("Try again later, call ondatra.trigger_sync(), or raise max_worker_processes.")));
 }

@@ -83,6 +83,18 @@ void ond_destination_check_use(const OndSync *s, const OndDestination *d) {
                   errhint("A destination may be used by its owner, role \"%s\", and that role's members.", other == NULL ? "(dropped)" : other)));
 }
 
+int64 ond_destination_count(Oid owner) {
+  Oid types[] = {OIDOID};
+  Datum values[] = {ObjectIdGetDatum(owner)};
+  MemoryContext caller = CurrentMemoryContext;
+  int64 n;
+
+  ond_spi(SPI_OK_SELECT, "SELECT pg_catalog.count(*) FROM ondatra.all_destinations WHERE owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+  n = ond_row_int64(1);
+  MemoryContextSwitchTo(caller);
+  return n;
+}
+
 int64 ond_destination_insert(const OndDestination *d) {
   const char *sql =
       "INSERT INTO ondatra.all_destinations (name, owner, connector, base_url, auth, options) VALUES ($1, $2::oid::regrole, $3, $4, "

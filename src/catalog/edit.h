@@ -34,6 +34,8 @@ extern char *ond_secret_users(Oid owner, const char *name);
 /* --- destinations --- */
 /* Of d all but its number and version; error 42710 when the name is taken. */
 extern int64 ond_destination_insert(const OndDestination *d);
+/* How many the role owns. */
+extern int64 ond_destination_count(Oid owner);
 /* Writes connector, base_url, auth, options; counts the version. */
 extern void ond_destination_update(const OndDestination *d);
 extern void ond_destination_delete(int64 destination_id);

@@ -17,6 +17,7 @@
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -28,6 +29,7 @@
 #include "utils/varlena.h"
 
 #include "catalog/session.h"
+#include "compat.h"
 
 typedef struct Setting {
   const char *name;
@@ -110,6 +112,21 @@ const OndExtension *ond_extension(bool missing_ok) {
     return NULL;
   ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"ondatra\" is not installed in this database"),
                   errhint("CREATE EXTENSION ondatra;")));
+}
+
+static int transaction_timeout_ms = 0;
+
+void ond_session_of_worker(const char *application_name) {
+  SetConfigOption("application_name", application_name, PGC_USERSET, PGC_S_SESSION);
+  transaction_timeout_ms = ond_compat_transaction_timeout();
+  if (transaction_timeout_ms > 0)
+    SetConfigOption("transaction_timeout", "0", PGC_USERSET, PGC_S_SESSION);
+}
+
+int ond_model_timeout_ms(void) {
+  if (StatementTimeout == 0 || transaction_timeout_ms == 0)
+    return Max(StatementTimeout, transaction_timeout_ms);
+  return Min(StatementTimeout, transaction_timeout_ms);
 }
 
 void ond_our_begin(OndScope *scope, bool spi) {

@@ -35,6 +35,14 @@ typedef struct OndScope {
   bool spi;
 } OndScope;
 
+/*
+ * Of a worker, once it is connected. The server ends whole processes for transaction_timeout (from 17 on): it is off for the session, and what the role or
+ * database had set bounds the reading of the model.
+ */
+extern void ond_session_of_worker(const char *application_name);
+/* How long a model may be read by the settings of its owner: the least of statement_timeout and transaction_timeout, in milliseconds; 0: no limit. */
+extern int ond_model_timeout_ms(void);
+
 /* Switches to "ours" inside a transaction and connects SPI (spi true). Nesting is fine. */
 extern void ond_our_begin(OndScope *scope, bool spi);
 extern void ond_our_end(OndScope *scope);

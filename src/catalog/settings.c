@@ -19,6 +19,8 @@
 bool ond_setting_enabled = true;
 int ond_setting_max_workers = 8;
 int ond_setting_max_destinations = 128;
+int ond_setting_max_workers_per_role = 0;
+int ond_setting_max_destinations_per_role = 0;
 int ond_setting_work_mem_kb = 256 * 1024;
 char *ond_setting_allowed_hosts = "";
 char *ond_setting_secret_env = "";
@@ -37,6 +39,15 @@ int ond_setting_max_response_size_kb = 64 * 1024;
 char *ond_setting_ca_file = "";
 char *ond_setting_instance = "";
 bool ond_setting_resume_after_promotion = false;
+
+static void define_role_caps(void) {
+  DefineCustomIntVariable("ondatra.max_workers_per_role", "Sets how many runs of syncs of one role may go on at once in the whole server.",
+                          "What is due beyond that waits until one of them ends, and other roles' runs start. 0: as many as ondatra.max_workers.",
+                          &ond_setting_max_workers_per_role, 0, 0, MAX_WORKERS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+  DefineCustomIntVariable("ondatra.max_destinations_per_role", "Sets how many destinations a role may own in a database.",
+                          "Those that are there already stay. 0: no limit.", &ond_setting_max_destinations_per_role, 0, 0, INT_MAX, PGC_SIGHUP, 0, NULL,
+                          NULL, NULL);
+}
 
 static void define_processes(void) {
   /* A variable of the postmaster cannot be made later; without preloading nothing reads them. */
@@ -158,6 +169,7 @@ static void define_arming(void) {
 
 void ond_settings_define(void) {
   define_processes();
+  define_role_caps();
   define_records();
   define_network();
   define_rights();

@@ -9,6 +9,8 @@
 extern bool ond_setting_enabled;         /* off: no run starts, and running ones stop */
 extern int ond_setting_max_workers;      /* runs at once, all databases together */
 extern int ond_setting_max_destinations; /* budgets in use at once */
+extern int ond_setting_max_workers_per_role;      /* runs of one role at once; 0: no limit of its own */
+extern int ond_setting_max_destinations_per_role; /* that a role may own in a database; 0: no limit */
 extern int ond_setting_work_mem_kb;      /* memory of a run's diff */
 extern char *ond_setting_allowed_hosts;  /* never NULL; so are all texts here */
 extern char *ond_setting_secret_env;

@@ -269,7 +269,7 @@ static void begin_owner_transaction(Run *run) {
 
 /* When the model has to end, by ond_clock_us(); 0: it need not. Its functions can neither change that nor see it. */
 static int64 model_deadline(const Run *run) {
-  int64 ms = run->sync->options.statement_timeout_ms > 0 ? run->sync->options.statement_timeout_ms : StatementTimeout;
+  int64 ms = run->sync->options.statement_timeout_ms > 0 ? run->sync->options.statement_timeout_ms : ond_model_timeout_ms();
   int64 deadline = ms > 0 ? ond_clock_us() + ms * 1000 : 0;
 
   if (run->deadline_us > 0)

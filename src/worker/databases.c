@@ -154,7 +154,9 @@ bool ond_database_publish(Oid database, uint64 seen, const OndAgenda *agenda) {
     d->seen = seen;
     d->due = agenda->blocked ? Min(agenda->due, back_off(now, d->failures)) : agenda->due;
     d->starved = agenda->starved;
-    d->releases_seen = ond_state->releases;
+    d->capped = agenda->capped;
+    d->capped_at = now;
+    d->releases_seen = agenda->capped ? agenda->releases : ond_state->releases;
     /* The process that frees a place may not be one of ours, and so go unseen: starving ends by itself, too. */
     d->retry_at = agenda->starved ? back_off(now, d->failures) : 0;
     last = d->wakes == seen || agenda->starved;
@@ -197,6 +199,8 @@ static TimestampTz waits_since(const OndDatabase *d) {
 
   if (d->wakes != d->seen && d->woken_at < since)
     since = d->woken_at;
+  if (d->capped && d->releases_seen != ond_state->releases && d->capped_at < since)
+    since = d->capped_at;
   return since;
 }
 

@@ -86,7 +86,7 @@ static const char due_reasons[] =
     "          WHERE r.sync_id = s.sync_id AND r.finished_at IS NOT NULL AND r.trigger <> 'reconcile' ORDER BY r.run_id DESC LIMIT " CppAsString2(
         LOOK_BACK) ") t) u "
                    "  WHERE u.others = 0) b "
-                   "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR "
+                   "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND NOT s.owner::pg_catalog.oid = ANY ($3) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR "
                    "q.requested_at IS NOT NULL OR f.finished_at IS NOT NULL) "
                    "  AND NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.finished_at IS NULL AND r.status = "
                    "'held' AND r.approved_by IS NULL) "
@@ -125,17 +125,21 @@ static void fill_due(OndDue *due, uint64 row, TimestampTz now, MemoryContext con
   }
 }
 
-OndDue *ond_queue_due(TimestampTz now, const int64 *running, int n_running, MemoryContext context, int *n) {
-  Oid types[] = {TIMESTAMPTZOID, INT8ARRAYOID};
+OndDue *ond_queue_due(TimestampTz now, const int64 *running, int n_running, const Oid *not_of, int n_not_of, MemoryContext context, int *n) {
+  Oid types[] = {TIMESTAMPTZOID, INT8ARRAYOID, OIDARRAYOID};
+  Datum *owners = palloc(sizeof(Datum) * Max(n_not_of, 1));
   Datum *elements = palloc(sizeof(Datum) * Max(n_running, 1));
-  Datum values[2];
+  Datum values[3];
   OndDue *list;
 
   for (int i = 0; i < n_running; i++)
     elements[i] = Int64GetDatum(running[i]);
+  for (int i = 0; i < n_not_of; i++)
+    owners[i] = ObjectIdGetDatum(not_of[i]);
   values[0] = TimestampTzGetDatum(now);
+  values[2] = PointerGetDatum(construct_array(owners, n_not_of, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
   values[1] = PointerGetDatum(construct_array(elements, n_running, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-  *n = (int)ond_spi(SPI_OK_SELECT, psprintf("%s%s%s", due_columns, after_sql, due_reasons), 2, types, values, NULL);
+  *n = (int)ond_spi(SPI_OK_SELECT, psprintf("%s%s%s", due_columns, after_sql, due_reasons), 3, types, values, NULL);
   list = MemoryContextAllocZero(context, sizeof(OndDue) * Max(*n, 1));
   for (int i = 0; i < *n; i++)
     fill_due(&list[i], i, now, context);

@@ -27,11 +27,11 @@ typedef struct OndOpenRun {
 } OndOpenRun;
 
 /*
- * Syncs with a due time up to `now` or with requests, without those that run already; those that waited longest first, at most
+ * Syncs with a due time up to `now` or with requests, without those that run already, and without those of the owners not_of; those that waited longest first, at most
  * OND_QUEUE_MAX.
  */
 #define OND_QUEUE_MAX 100
-extern OndDue *ond_queue_due(TimestampTz now, const int64 *running, int n_running, MemoryContext context, int *n);
+extern OndDue *ond_queue_due(TimestampTz now, const int64 *running, int n_running, const Oid *not_of, int n_not_of, MemoryContext context, int *n);
 /* The first due time after `now`; DT_NOEND: none. */
 extern TimestampTz ond_queue_next_due(TimestampTz now);
 /*

@@ -25,6 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog/session.h"
 #include "catalog/settings.h"
 #include "compat.h"
 #include "engine/watch.h"
@@ -227,7 +228,7 @@ void ond_run_worker_main(Datum arg) {
   else
     request.keys = read_keys(share);
   BackgroundWorkerInitializeConnectionByOid(request.database, request.owner, OND_COMPAT_OWNER_CONNECT_FLAGS);
-  SetConfigOption("application_name", "ondatra run", PGC_USERSET, PGC_S_SESSION);
+  ond_session_of_worker("ondatra run");
   pgstat_report_activity(STATE_RUNNING, MyBgworkerEntry->bgw_name);
   execute(&request);
   pgstat_report_activity(STATE_IDLE, NULL);

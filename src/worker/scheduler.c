@@ -264,6 +264,10 @@ static bool start_one(Start *start) {
   if (result == OND_START_OK || result == OND_START_RUNNING)
     return true;
   ond_start_log(result);
+  if (result == OND_START_ROLE_FULL) {
+    start->agenda->capped = true;
+    return true; /* there is room for others */
+  }
   start->agenda->starved = true;
   start->agenda->due = Min(start->agenda->due, due->queued_at);
   return false;
@@ -295,27 +299,50 @@ static void await_attached(const OndStarted *started, int n) {
   }
 }
 
-static OndDue *read_due(TimestampTz now, int *n) {
+/* Owners that have as many runs as they may, so that what they have due does not hide what others have. */
+static Oid *full_owners(int *n) {
+  OndSlotRef *refs;
+  int n_live;
+  OndSlot *live = ond_slot_list(InvalidOid, true, &refs, &n_live);
+  Oid *owners = palloc(sizeof(Oid) * Max(n_live, 1));
+
+  *n = 0;
+  for (int i = 0; i < n_live; i++) {
+    int runs = 0;
+
+    for (int k = 0; k < n_live; k++)
+      runs += live[k].owner == live[i].owner;
+    if (runs >= ond_setting_max_workers_per_role)
+      owners[(*n)++] = live[i].owner;
+  }
+  return owners;
+}
+
+/* without_full: not of owners that have as many runs as they may. */
+static OndDue *read_due(TimestampTz now, bool without_full, int *n) {
   OndSlotRef *refs;
   int n_live;
   OndSlot *live = ond_slot_list(MyDatabaseId, true, &refs, &n_live);
   int64 *running = palloc(sizeof(int64) * Max(n_live, 1));
+  int n_full = 0;
+  Oid *full = without_full ? full_owners(&n_full) : NULL;
   OndDue *list;
 
   for (int i = 0; i < n_live; i++)
     running[i] = live[i].sync_id;
   ond_tx_begin();
   ond_queue_drop_leftovers();
-  list = ond_queue_due(now, running, n_live, visit_context, n);
+  list = ond_queue_due(now, running, n_live, full, n_full, visit_context, n);
   ond_tx_commit();
   MemoryContextSwitchTo(visit_context);
   return list;
 }
 
-static void start_due(TimestampTz now, OndAgenda *agenda) {
+/* Starts what is due; how much that was. */
+static int start_list(TimestampTz now, bool without_full, OndAgenda *agenda) {
   OndStarted started[OND_QUEUE_MAX];
   int n;
-  OndDue *list = read_due(now, &n);
+  OndDue *list = read_due(now, without_full, &n);
   Start start = {NULL, agenda, started, 0, true};
 
   for (int i = 0; i < n && start.room; i++) {
@@ -325,9 +352,17 @@ static void start_due(TimestampTz now, OndAgenda *agenda) {
     else if (!safely(start_step, &start, list[i].name))
       agenda->blocked = true;
   }
+  await_attached(started, start.n_started);
+  return n;
+}
+
+static void start_due(TimestampTz now, OndAgenda *agenda) {
+  int n = start_list(now, false, agenda);
+
+  if (n == OND_QUEUE_MAX && agenda->capped && !agenda->starved)
+    n = start_list(now, true, agenda);
   if (n == OND_QUEUE_MAX)
     agenda->blocked = true; /* there may be more */
-  await_attached(started, start.n_started);
 }
 
 /* --- the visit ----------------------------------------------------------------------------------------------------------- */
@@ -411,7 +446,7 @@ static void visit(OndAgenda *agenda) {
 /* One look at the database. False: leave. */
 static bool look(void) {
   uint64 seen = ond_database_wakes(MyDatabaseId);
-  OndAgenda agenda = {DT_NOEND, false, false};
+  OndAgenda agenda = {.due = DT_NOEND, .releases = ond_slot_releases()};
   bool here;
 
   MemoryContextReset(visit_context);
@@ -443,7 +478,7 @@ void ond_scheduler_main(Datum arg) {
   if (!ond_database_claim(database))
     proc_exit(0);
   BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-  SetConfigOption("application_name", "ondatra scheduler", PGC_USERSET, PGC_S_SESSION);
+  ond_session_of_worker("ondatra scheduler");
   visit_context = AllocSetContextCreate(TopMemoryContext, "ondatra scheduler", ALLOCSET_DEFAULT_SIZES);
   while (more && ond_setting_enabled) {
     CHECK_FOR_INTERRUPTS();

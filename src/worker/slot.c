@@ -3,7 +3,7 @@
  *
  * Owns: OndState.slots and OndState.waits.
  * Invariants
- *   1. At most one live (STARTING, RUNNING) slot for a sync, at most ondatra.max_workers of them.
+ *   1. At most one live (STARTING, RUNNING) slot for a sync, at most ondatra.max_workers of them, of one role at most ondatra.max_workers_per_role.
  *   2. A slot of a process that has gone is never live: release_slot runs at any exit that does not restart the whole server. It runs after
  *      the abort of the process's transaction and gives back its session locks first, so that who sees the slot free finds the run lock
  *      free.
@@ -21,6 +21,7 @@
 #include "storage/lock.h"
 #include "utils/timestamp.h"
 
+#include "catalog/settings.h"
 #include "worker/state.h"
 
 #define COME_LATEST_MS 60000 /* a starter that died may leave a slot that nobody will ever attach to */
@@ -130,7 +131,8 @@ OndClaim ond_slot_claim(const OndRunRequest *request, dsm_handle keys, bool wait
   TimestampTz now = GetCurrentTimestamp();
   OndClaim result = OND_CLAIM_OK;
   OndSlot *s = NULL;
-  int n_live = 0;
+  int cap = ond_setting_max_workers_per_role;
+  int n_live = 0, n_owner = 0;
 
   LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
   end_overdue(now);
@@ -138,6 +140,7 @@ OndClaim ond_slot_claim(const OndRunRequest *request, dsm_handle keys, bool wait
     OndSlot *other = &ond_state->slots[i];
 
     n_live += live(other);
+    n_owner += live(other) && other->owner == request->owner;
     if (live(other) && other->database == request->database && other->sync_id == request->sync_id) {
       *ref = ref_of(other);
       result = OND_CLAIM_RUNNING;
@@ -145,12 +148,23 @@ OndClaim ond_slot_claim(const OndRunRequest *request, dsm_handle keys, bool wait
   }
   if (result == OND_CLAIM_OK && (n_live >= ond_state->n_slots - OND_ENDED_MAX || (s = pick_slot()) == NULL))
     result = OND_CLAIM_FULL;
+  if (result == OND_CLAIM_OK && cap > 0 && n_owner >= cap)
+    result = OND_CLAIM_ROLE_FULL;
   if (result == OND_CLAIM_OK) {
     fill_slot(s, request, keys, waited, now);
     *ref = ref_of(s);
   }
   LWLockRelease(ond_state->lock);
   return result;
+}
+
+uint64 ond_slot_releases(void) {
+  uint64 n;
+
+  LWLockAcquire(ond_state->lock, LW_SHARED);
+  n = ond_state->releases;
+  LWLockRelease(ond_state->lock);
+  return n;
 }
 
 void ond_slot_abandon(OndSlotRef ref) {
@@ -423,7 +437,7 @@ OndSlot *ond_slot_list(Oid database, bool want_live, OndSlotRef **refs, int *n) 
     OndSlot *s = &ond_state->slots[i];
     bool wanted = want_live ? live(s) : s->state == OND_SLOT_ENDED;
 
-    if (!wanted || s->database != database)
+    if (!wanted || (OidIsValid(database) && s->database != database))
       continue;
     SpinLockAcquire(&s->mutex);
     memcpy(&list[*n], s, sizeof(*s));

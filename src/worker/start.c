@@ -42,6 +42,7 @@ OndStart ond_start_run(const OndRunRequest *request, const char *sync_name, dsm_
   switch (ond_slot_claim(request, keys, waited, &out->ref)) {
   case OND_CLAIM_RUNNING: return OND_START_RUNNING;
   case OND_CLAIM_FULL: return OND_START_NO_SLOT;
+  case OND_CLAIM_ROLE_FULL: return OND_START_ROLE_FULL;
   case OND_CLAIM_OK: break;
   }
   fill_worker(&worker, out->ref, sync_name);
@@ -78,7 +79,7 @@ void ond_start_log_disarmed(const char *database, const char *why) {
 
 void ond_start_log(OndStart why) {
   TimestampTz now = GetCurrentTimestamp();
-  TimestampTz *logged_at = &ond_state->starving_logged_at[why == OND_START_NO_SLOT ? 0 : 1];
+  TimestampTz *logged_at = &ond_state->starving_logged_at[why == OND_START_NO_SLOT ? 0 : why == OND_START_NO_PROCESS ? 1 : 2];
   bool say;
 
   LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
@@ -92,6 +93,10 @@ void ond_start_log(OndStart why) {
     ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                   errmsg("ondatra: %d runs go on, as many as may at once; due syncs wait", ond_setting_max_workers),
                   errhint("Raise ondatra.max_workers if they wait too long.")));
+  else if (why == OND_START_ROLE_FULL)
+    ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                  errmsg("ondatra: %d runs of one role go on, as many as may at once; its due syncs wait", ond_setting_max_workers_per_role),
+                  errhint("Raise ondatra.max_workers_per_role if they wait too long.")));
   else
     ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("ondatra: no worker process is free; due syncs wait"),
                   errhint("Raise max_worker_processes and restart the server.")));

@@ -43,7 +43,9 @@ typedef struct OndDatabase {
   TimestampTz woken_at; /* the first wake that is not answered */
   TimestampTz due;      /* DT_NOEND: nothing */
   bool starved;         /* due, and no slot or worker was free */
-  uint64 releases_seen; /* slots released when it starved */
+  bool capped;          /* due, and its role has as many runs as it may */
+  TimestampTz capped_at;
+  uint64 releases_seen; /* slots released when it starved, or before it was capped */
   pid_t scheduler;      /* 0: none */
   Latch *scheduler_latch;
   int failures; /* visits in a row that brought nothing: back-off */
@@ -96,7 +98,7 @@ typedef struct OndState {
   TimestampTz initialised_at;        /* start or crash restart of the server */
   Latch *launcher;                   /* NULL: not running */
   bool relist;                       /* a wake found no room: list the databases again */
-  TimestampTz starving_logged_at[2]; /* last said that there is no slot, no process */
+  TimestampTz starving_logged_at[3]; /* last said that there is no slot, no process, that a role has all that it may */
   TimestampTz disarmed_logged_at;    /* last said that this database is not armed */
   Oid disarmed_logged;
   uint64 releases;                   /* counts slots that were released */
@@ -132,8 +134,12 @@ typedef struct OndAgenda {
   TimestampTz due; /* DT_NOEND: nothing by itself */
   bool blocked;    /* an edit holds up something: look again, after growing delays or at a wake */
   bool starved;    /* it is due, but there was no room: when a slot is released, or after growing delays */
+  bool capped;     /* it is due, but its role has as many runs as it may: when a slot is released; wakes are answered meanwhile */
+  uint64 releases; /* of slots, before the look */
 } OndAgenda;
 
+/* Slots released so far: an agenda begins with it. */
+extern uint64 ond_slot_releases(void);
 /* A scheduler's last word: what is due next. False when a wake came after `seen`: it must look again. */
 extern bool ond_database_publish(Oid database, uint64 seen, const OndAgenda *agenda);
 
@@ -155,9 +161,9 @@ typedef struct OndSlotRef {
   uint32 generation;
 } OndSlotRef;
 
-typedef enum OndClaim { OND_CLAIM_OK, OND_CLAIM_RUNNING, OND_CLAIM_FULL } OndClaim;
+typedef enum OndClaim { OND_CLAIM_OK, OND_CLAIM_RUNNING, OND_CLAIM_FULL, OND_CLAIM_ROLE_FULL } OndClaim;
 
-/* Takes a slot for a run; RUNNING: a run of this sync has one, ref says which. request->keys is not looked at, `keys` is. */
+/* Takes a slot for a run; RUNNING: a run of this sync has one, ref says which; ROLE_FULL: its owner has as many as it may. request->keys is not looked at, `keys` is. */
 extern OndClaim ond_slot_claim(const OndRunRequest *request, dsm_handle keys, bool waited, OndSlotRef *ref);
 /* No worker could be registered. */
 extern void ond_slot_abandon(OndSlotRef ref);
@@ -187,7 +193,7 @@ extern void ond_slot_ending(OndEnding ending);
 /* The reason of a death: the first one counts. */
 extern void ond_slot_reason(int sqlstate, const char *words);
 
-/* The scheduler's side. Copies (palloc) of the slots of a database that are live, or that ended and wait for it or (waited) for their starter. */
+/* The scheduler's side. Copies (palloc) of the slots of a database (InvalidOid: of all) that are live, or that ended and wait for it or (waited) for their starter. */
 extern OndSlot *ond_slot_list(Oid database, bool live, OndSlotRef **refs, int *n);
 extern void ond_slot_recorded(OndSlotRef ref);
 
@@ -241,14 +247,14 @@ typedef struct OndStarted {
   BackgroundWorkerHandle *handle;
 } OndStarted;
 
-typedef enum OndStart { OND_START_OK, OND_START_RUNNING, OND_START_NO_SLOT, OND_START_NO_PROCESS } OndStart;
+typedef enum OndStart { OND_START_OK, OND_START_RUNNING, OND_START_NO_SLOT, OND_START_ROLE_FULL, OND_START_NO_PROCESS } OndStart;
 
 /* Claims a slot and registers a worker for it; the handle is palloc'd. RUNNING: out->ref is the other run's slot. */
 extern OndStart ond_start_run(const OndRunRequest *request, const char *sync_name, dsm_handle keys, bool waited, OndStarted *out);
 /* True when the process of a started worker has gone, or never came: then its slot has ended. */
 extern bool ond_start_gone(const OndStarted *started);
 
-/* Logs that due syncs wait (NO_SLOT, NO_PROCESS) and which setting to raise: one line, and again only after minutes. */
+/* Logs that due syncs wait (NO_SLOT, ROLE_FULL, NO_PROCESS) and which setting to raise: one line, and again only after minutes. */
 extern void ond_start_log(OndStart why);
 /* Likewise that a database, by name, is not armed, and why. */
 extern void ond_start_log_disarmed(const char *database, const char *why);

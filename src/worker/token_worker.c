@@ -134,7 +134,7 @@ void ond_token_worker_main(Datum arg) {
     proc_exit(0); /* nobody waits any more */
   q = dsm_segment_address(segment);
   BackgroundWorkerInitializeConnectionByOid(q->database, InvalidOid, 0);
-  SetConfigOption("application_name", "ondatra token", PGC_USERSET, PGC_S_SESSION);
+  ond_session_of_worker("ondatra token");
   pgstat_report_activity(STATE_RUNNING, MyBgworkerEntry->bgw_name);
   MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "ondatra token", ALLOCSET_DEFAULT_SIZES));
   answer(q);

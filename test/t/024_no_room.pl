@@ -43,6 +43,27 @@ is(log_lines('runs go on, as many as may at once'), 1, 'it was said once');
 is($t->admin("SELECT bool_and(running <= 2) FROM (SELECT (SELECT count(*) FROM ondatra.all_runs b WHERE a.started_at BETWEEN b.started_at AND b.finished_at) AS running "
     . "FROM ondatra.all_runs a) x"), 't', 'never more than two at once');
 
+# --- ondatra.max_workers_per_role: others' runs start at once; what waits starts when one of the role's ends
+$t->admin('ALTER SYSTEM SET ondatra.max_workers_per_role = 1; SELECT pg_reload_conf()');
+$t->admin('TRUNCATE ondatra.all_runs');
+all_asked_for();
+$t->poll(sub { log_lines('runs of one role go on, as many as may at once') == 1 }, 'a line says that due syncs of a role wait');
+is($t->sql("SELECT count(*) FROM ondatra.run_progress"), '1', 'one runs of six');
+$t->sql_fails("SELECT ondatra.run_sync('x')", qr/1 runs of the sync's owner go on already.*ondatra\.max_workers_per_role/s, 'run_sync names the setting');
+$t->admin('CREATE TABLE mart.of_bob (id int PRIMARY KEY, v text); ALTER TABLE mart.of_bob OWNER TO bob; GRANT USAGE ON SCHEMA mart TO bob');
+$t->sql_as('bob', "INSERT INTO mart.of_bob VALUES (1, 'b'); SELECT ondatra.create_destination('bobs', base_url => '" . $t->url . "', options => '{\"object\": {\"upsert\": {\"method\": \"PATCH\", \"path\": \"/bobs/{{key}}\"}}}');"
+    . " SELECT ondatra.create_sync('bobs', 'mart.of_bob', 'bobs'); SELECT ondatra.trigger_sync('bobs')");
+$t->poll(sub { $t->admin("SELECT count(*) FROM ondatra.all_runs WHERE sync_name = 'bobs' AND status = 'succeeded'") eq '1' }, 'another role waits for nobody');
+is($t->sql("SELECT count(*) FROM ondatra.run_progress"), '1', 'while they wait');
+all_delivered('max_workers_per_role');
+is($t->admin("SELECT count(*) FROM ondatra.all_runs a JOIN ondatra.all_runs b ON a.owner = b.owner AND a.run_id < b.run_id AND tstzrange(a.started_at, a.finished_at) && tstzrange(b.started_at, b.finished_at)"),
+    '0', 'never more than one of a role at once');
+$t->admin('ALTER SYSTEM RESET ondatra.max_workers_per_role; ALTER SYSTEM SET ondatra.max_destinations_per_role = 8; SELECT pg_reload_conf()');
+$t->poll_sql('SHOW ondatra.max_destinations_per_role', '8', 'reloaded');
+$t->sql("SELECT ondatra.create_destination('eighth', base_url => 'https://example.com')");
+$t->sql_fails("SELECT ondatra.create_destination('ninth', base_url => 'https://example.com')", qr/owns 8 destinations or more.*max_destinations_per_role/s, 'a role owns no more destinations than it may');
+$t->sql_as('bob', "SELECT ondatra.create_destination('bobs too', base_url => 'https://example.com')");
+
 # --- max_worker_processes: launcher and one more
 $t->node->append_conf('postgresql.conf', "ondatra.max_workers = 8\nmax_worker_processes = 4\nmax_logical_replication_workers = 0\n");
 $t->node->restart;

@@ -61,6 +61,14 @@ $t->admin('REVOKE bob FROM mallory');
     my $run = run_hers('slow');
     like($run->{error_message}, qr/statement timeout/, 'statement_timeout of the role ends the model, not our own SQL');
     $t->admin('ALTER ROLE mallory RESET ALL');
+    # from 17 on; before that the server takes it for nothing that it knows
+    if ($t->admin('SHOW server_version_num') >= 170000) {
+        $t->admin(q{ALTER ROLE mallory SET transaction_timeout = '1ms'});
+        $run = run_hers('slow');
+        is($run->{status}, 'failed', 'transaction_timeout of the role ends the model, not the run');
+        like($run->{error_message}, qr/statement timeout/, 'as a statement_timeout');
+        $t->admin('ALTER ROLE mallory RESET ALL');
+    }
     $t->admin(q{ALTER ROLE mallory SET exit_on_error = on});
     $run = run_hers('exits');
     like($run->{status}, qr/^(failed|interrupted)$/, 'exit_on_error: the run is recorded');
@@ -68,8 +76,11 @@ $t->admin('REVOKE bob FROM mallory');
     $t->admin('ALTER ROLE mallory RESET ALL');
 }
 # Settings of the database reach the schedulers too, which are superusers'.
+$t->sql(q{SELECT ondatra.update_sync('ann', options => '{"statement_timeout": "1 minute"}')});
 for my $setting (q{role = 'mallory'}, q{search_path = mallory, pg_catalog}, q{default_transaction_read_only = on}, q{default_transaction_isolation = 'serializable'},
-    q{row_security = off}, q{synchronous_commit = off}) {
+    q{row_security = off}, q{synchronous_commit = off}, q{transaction_timeout = '1ms'}) {
+    next if $setting =~ /^transaction_timeout/ && $t->admin('SHOW server_version_num') < 170000;
+    $t->admin("ALTER ROLE $superuser SET transaction_timeout = 0") if $setting =~ /^transaction_timeout/; # the looks of this test
     my $mark = log_mark($t);
     my $last = $t->admin('SELECT coalesce(max(run_id), 0) FROM ondatra.all_runs');
     $t->admin("SELECT ondatra.trigger_sync('ann'); ALTER DATABASE postgres SET $setting");
