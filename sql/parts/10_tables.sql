@@ -55,6 +55,15 @@ CREATE TABLE ondatra.all_destinations (
 );
 COMMENT ON TABLE ondatra.all_destinations IS 'Destinations: an account at an API. People see the view ondatra.destinations.';
 
+CREATE TABLE ondatra.all_grants (
+  destination_id bigint NOT NULL,
+  role        regrole NOT NULL,
+  level       text NOT NULL CHECK (level OPERATOR(pg_catalog.=) ANY ('{sync,request}')),
+  granted_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  PRIMARY KEY (destination_id, role)
+);
+COMMENT ON TABLE ondatra.all_grants IS 'Who may use a destination of somebody else. People see the view ondatra.destination_grants.';
+
 CREATE TABLE ondatra.all_tokens (
   destination_id bigint PRIMARY KEY,
   version       bigint NOT NULL DEFAULT 0,   -- counts the tokens that came

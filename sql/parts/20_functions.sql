@@ -42,6 +42,15 @@ CREATE FUNCTION ondatra.drop_destination(name text) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_drop_destination';
 COMMENT ON FUNCTION ondatra.drop_destination(text) IS 'Drops a destination that no sync uses.';
 
+CREATE FUNCTION ondatra.grant_destination(name text, role name, level text DEFAULT 'sync') RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_grant_destination';
+COMMENT ON FUNCTION ondatra.grant_destination(text, name, text) IS
+  'Lets a role and its members use a destination: sync: their syncs may send to it; request: they may also call request(), fetch() and test_destination(). In place of an earlier grant.';
+
+CREATE FUNCTION ondatra.revoke_destination(name text, role name) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_revoke_destination';
+COMMENT ON FUNCTION ondatra.revoke_destination(text, name) IS 'Takes back what grant_destination() gave. Syncs that lose their right stop at their next run.';
+
 CREATE FUNCTION ondatra.test_destination(name text, OUT ok boolean, OUT http_status integer, OUT elapsed_ms integer, OUT message text)
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_test_destination';
 COMMENT ON FUNCTION ondatra.test_destination(text) IS 'Sends one harmless request with the destination''s credentials and says how it went. It holds the caller''s transaction meanwhile.';

@@ -22,12 +22,25 @@ COMMENT ON COLUMN ondatra.connectors.version IS 'Counts replacements.';
 COMMENT ON COLUMN ondatra.connectors.spec IS 'The document: doc/connectors.md has its words.';
 
 CREATE VIEW ondatra.destinations WITH (security_barrier) AS
-  SELECT d.destination_id, d.name, d.owner, d.connector, d.base_url, d.auth::jsonb AS auth, d.options::jsonb AS options, d.created_at, d.updated_at
+  SELECT d.destination_id, d.name, d.owner, d.connector, d.base_url, CASE WHEN m.owner THEN d.auth::jsonb END AS auth,
+         CASE WHEN m.owner THEN d.options::jsonb END AS options, d.created_at, d.updated_at, CASE WHEN m.owner THEN 'owner' ELSE g.level END AS level
   FROM ondatra.all_destinations d
-  WHERE pg_catalog.pg_has_role(d.owner::oid, 'USAGE');
+  CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(d.owner::oid, 'USAGE') AS owner) m
+  LEFT JOIN LATERAL (SELECT pg_catalog.min(g.level) AS level FROM ondatra.all_grants g  -- request before sync
+                     WHERE g.destination_id OPERATOR(pg_catalog.=) d.destination_id AND pg_catalog.pg_has_role(g.role::oid, 'USAGE')) g ON true
+  WHERE m.owner OR g.level IS NOT NULL;
 COMMENT ON VIEW ondatra.destinations IS 'Destinations: an account at an API. create_destination() makes one, test_destination() tries it.';
 COMMENT ON COLUMN ondatra.destinations.auth IS 'How requests are authenticated; holds references to secrets, never a secret.';
 COMMENT ON COLUMN ondatra.destinations.options IS 'The requests of the API (object), limits (rate_limit, concurrency), time-outs and retries.';
+COMMENT ON COLUMN ondatra.destinations.level IS 'What the reader may do: owner; or as it was granted, request or sync, and then auth and options are not shown.';
+
+CREATE VIEW ondatra.destination_grants WITH (security_barrier) AS
+  SELECT d.name AS destination, d.owner, g.role, g.level, g.granted_at
+  FROM ondatra.all_grants g JOIN ondatra.all_destinations d ON d.destination_id OPERATOR(pg_catalog.=) g.destination_id
+  WHERE pg_catalog.pg_has_role(d.owner::oid, 'USAGE') OR pg_catalog.pg_has_role(g.role::oid, 'USAGE')
+  ORDER BY d.name, g.role::text;
+COMMENT ON VIEW ondatra.destination_grants IS 'Who else may use a destination: grant_destination() and revoke_destination() change that.';
+COMMENT ON COLUMN ondatra.destination_grants.level IS 'sync: syncs may send to it; request: and people may call request(), fetch() and test_destination().';
 
 CREATE VIEW ondatra.syncs WITH (security_barrier) AS
   SELECT s.sync_id, s.name, s.owner, s.model, d.name AS destination, s.object, s.key, s.mode, s.mapping::jsonb AS mapping, s.schedule, s.options, s.state,

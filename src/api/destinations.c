@@ -189,9 +189,9 @@ Datum ond_sql_update_destination(PG_FUNCTION_ARGS) {
   int n;
 
   ond_call_begin(&call);
-  old = ond_destination_get(name, call.user);
+  old = ond_destination_get(name, call.user, OND_ACCESS_OWNER);
   if (ond_destination_lock(old->destination_id, true)) {
-    old = ond_destination_get(name, call.user); /* an edit may have come between */
+    old = ond_destination_get(name, call.user, OND_ACCESS_OWNER); /* an edit may have come between */
   }
   d = *old;
   d.connector = PG_ARGISNULL(1) ? old->connector : ond_arg_text(fcinfo, 1);
@@ -244,7 +244,7 @@ Datum ond_sql_drop_destination(PG_FUNCTION_ARGS) {
   int n;
 
   ond_call_begin(&call);
-  d = ond_destination_get(name, call.user);
+  d = ond_destination_get(name, call.user, OND_ACCESS_OWNER);
   (void)ond_destination_lock(d->destination_id, true);
   ids = ond_destination_syncs(d->destination_id, &n);
   if (n > 0) {

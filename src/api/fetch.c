@@ -194,7 +194,7 @@ Datum ond_sql_fetch(PG_FUNCTION_ARGS) {
   f->result = (ReturnSetInfo *)fcinfo->resultinfo;
   f->record = AllocSetContextCreate(CurrentMemoryContext, "ondatra record", ALLOCSET_DEFAULT_SIZES);
   ond_call_begin(&call);
-  d = ond_destination_get(name, call.user);
+  d = ond_destination_get(name, call.user, OND_ACCESS_REQUEST);
   PG_TRY();
   {
     begin(f, d, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));

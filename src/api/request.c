@@ -143,7 +143,7 @@ Datum ond_sql_request(PG_FUNCTION_ARGS) {
   OndCall call;
 
   ond_call_begin(&call);
-  d = ond_destination_get(name, call.user);
+  d = ond_destination_get(name, call.user, OND_ACCESS_REQUEST);
   PG_TRY();
   {
     ond_caller_open(c, d, NULL, true);

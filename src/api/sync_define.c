@@ -118,10 +118,10 @@ static void read_arguments(FunctionCallInfo fcinfo, OndSync *s) {
 
 /* The destination a sync of `owner` is to use, kept from being dropped till the end of the transaction. */
 static OndDestination *use_destination(OndSync *s, const char *name, Oid user) {
-  OndDestination *d = ond_destination_get(name, user);
+  OndDestination *d = ond_destination_get(name, user, OND_ACCESS_SYNC);
 
   if (!ond_destination_lock(d->destination_id, false)) {
-    d = ond_destination_get(name, user); /* dropped meanwhile: says so */
+    d = ond_destination_get(name, user, OND_ACCESS_SYNC); /* dropped meanwhile: says so */
   }
   ond_connector_keep(d->connector);
   ond_destination_read_document(d); /* it may have been replaced meanwhile */

@@ -180,7 +180,7 @@ Datum ond_sql_test_destination(PG_FUNCTION_ARGS) {
 
   ond_http_request_init(&c.request);
   ond_call_begin(&call);
-  d = ond_destination_get(name, call.user);
+  d = ond_destination_get(name, call.user, OND_ACCESS_REQUEST);
   PG_TRY();
   {
     prepare(&c, d);

@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 
 #include "catalog/arming.h"
 #include "catalog/connector.h"
@@ -19,8 +20,29 @@
 #include "catalog/tokens.h"
 #include "catalog/sync.h"
 
+/* Roles that it was granted to at one level. */
+#define GRANTED(level)                                                                                                                     \
+  "ARRAY(SELECT g.role::pg_catalog.oid FROM ondatra.all_grants g WHERE g.destination_id OPERATOR(pg_catalog.=) d.destination_id AND "      \
+  "g.level OPERATOR(pg_catalog.=) '" level "')"
+
 #define DESTINATION_SELECT                                                                                                                 \
-  "SELECT destination_id, name, owner, connector, base_url, auth::text, options::text, version FROM ondatra.all_destinations WHERE "
+  "SELECT d.destination_id, d.name, d.owner, d.connector, d.base_url, d.auth::text, d.options::text, d.version, " GRANTED("sync") ", "       \
+  GRANTED("request") " FROM ondatra.all_destinations d WHERE "
+
+/* An array of OIDs, as a list in `context`. */
+static List *oid_list(int column, MemoryContext context) {
+  bool isnull;
+  ArrayType *array = DatumGetArrayTypeP(ond_row_datum(column, &isnull));
+  int n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+  MemoryContext saved = MemoryContextSwitchTo(context);
+  List *list = NIL;
+
+  for (int i = 0; i < n; i++) {
+    list = lappend_oid(list, ((Oid *)ARR_DATA_PTR(array))[i]);
+  }
+  MemoryContextSwitchTo(saved);
+  return list;
+}
 
 static OndDestination *load_where(const char *sql, Oid type, Datum value) {
   MemoryContext caller = CurrentMemoryContext;
@@ -36,6 +58,8 @@ static OndDestination *load_where(const char *sql, Oid type, Datum value) {
     d->auth = ond_row_text(6, caller);
     d->options = ond_row_text(7, caller);
     d->version = ond_row_int64(8);
+    d->sync_roles = oid_list(9, caller);
+    d->request_roles = oid_list(10, caller);
   }
   MemoryContextSwitchTo(caller);
   if (d != NULL) {
@@ -51,22 +75,40 @@ void ond_destination_read_document(OndDestination *d) {
 }
 
 OndDestination *ond_destination_load(int64 destination_id) {
-  return load_where(DESTINATION_SELECT "destination_id OPERATOR(pg_catalog.=) $1", INT8OID, Int64GetDatum(destination_id));
+  return load_where(DESTINATION_SELECT "d.destination_id OPERATOR(pg_catalog.=) $1", INT8OID, Int64GetDatum(destination_id));
 }
 
-OndDestination *ond_destination_by_name(const char *name, Oid role) {
-  OndDestination *d = load_where(DESTINATION_SELECT "name OPERATOR(pg_catalog.=) $1", TEXTOID, CStringGetTextDatum(name));
+static bool is_member_of_any(Oid role, const List *roles) {
+  ListCell *cell;
 
-  return d != NULL && has_privs_of_role(role, d->owner) ? d : NULL;
+  foreach (cell, roles) {
+    if (has_privs_of_role(role, lfirst_oid(cell))) {
+      return true;
+    }
+  }
+  return false;
 }
 
-OndDestination *ond_destination_get(const char *name, Oid role) {
-  OndDestination *d = ond_destination_by_name(name, role);
+bool ond_destination_allows(const OndDestination *d, Oid role, OndAccess access) {
+  return has_privs_of_role(role, d->owner) || (access <= OND_ACCESS_REQUEST && is_member_of_any(role, d->request_roles)) ||
+         (access <= OND_ACCESS_SYNC && is_member_of_any(role, d->sync_roles));
+}
 
-  if (d == NULL) {
+OndDestination *ond_destination_get(const char *name, Oid role, OndAccess access) {
+  OndDestination *d = load_where(DESTINATION_SELECT "d.name OPERATOR(pg_catalog.=) $1", TEXTOID, CStringGetTextDatum(name));
+  char *role_name = GetUserNameFromId(role, false);
+
+  if (d == NULL || !ond_destination_allows(d, role, OND_ACCESS_SYNC)) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("destination \"%s\" does not exist", name),
-                    errhint("The view ondatra.destinations lists those that role \"%s\" may use; ondatra.create_destination() makes one.",
-                            GetUserNameFromId(role, false))));
+                    errhint("The view ondatra.destinations lists those that role \"%s\" may use; ondatra.create_destination() makes one.", role_name)));
+  }
+  if (!ond_destination_allows(d, role, access)) {
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                    access == OND_ACCESS_OWNER ? errmsg("role \"%s\" may use destination \"%s\", but not change it", role_name, name)
+                                               : errmsg("role \"%s\" may use destination \"%s\" for syncs only", role_name, name),
+                    access == OND_ACCESS_OWNER ? errhint("Members of its owner may.")
+                                               : errhint("Its owner can call ondatra.grant_destination(%s, %s, 'request').", quote_literal_cstr(name),
+                                                         quote_literal_cstr(role_name))));
   }
   return d;
 }
@@ -75,12 +117,13 @@ void ond_destination_check_use(const OndSync *s, const OndDestination *d) {
   char *owner = GetUserNameFromId(s->owner, true);
   char *other = GetUserNameFromId(d->owner, true);
 
-  if (has_privs_of_role(s->owner, d->owner)) {
+  if (ond_destination_allows(d, s->owner, OND_ACCESS_SYNC)) {
     return;
   }
   ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                   errmsg("role \"%s\", the owner of sync \"%s\", may not use destination \"%s\"", owner == NULL ? "(dropped)" : owner, s->name, d->name),
-                  errhint("A destination may be used by its owner, role \"%s\", and that role's members.", other == NULL ? "(dropped)" : other)));
+                  errhint("A destination may be used by its owner, role \"%s\", by that role's members, and by those whom they name with ondatra.grant_destination().",
+                          other == NULL ? "(dropped)" : other)));
 }
 
 int64 ond_destination_count(Oid owner) {
@@ -145,6 +188,7 @@ void ond_destination_delete(int64 destination_id) {
   MemoryContext caller = CurrentMemoryContext;
 
   ond_token_forget(destination_id);
+  ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_grants WHERE destination_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
   MemoryContextSwitchTo(caller);
 }
@@ -156,6 +200,30 @@ bool ond_destination_lock(int64 destination_id, bool exclusive) {
   Datum values[] = {Int64GetDatum(destination_id)};
   MemoryContext caller = CurrentMemoryContext;
   bool found = ond_spi(SPI_OK_SELECT, sql, 1, types, values, NULL) > 0;
+
+  MemoryContextSwitchTo(caller);
+  return found;
+}
+
+void ond_destination_grant(int64 destination_id, Oid role, const char *level) {
+  Oid types[] = {INT8OID, OIDOID, TEXTOID};
+  Datum values[] = {Int64GetDatum(destination_id), ObjectIdGetDatum(role), CStringGetTextDatum(level)};
+  MemoryContext caller = CurrentMemoryContext;
+
+  ond_spi(SPI_OK_INSERT,
+          "INSERT INTO ondatra.all_grants (destination_id, role, level) VALUES ($1, $2::oid::regrole, $3) ON CONFLICT (destination_id, role) "
+          "DO UPDATE SET level = excluded.level, granted_at = excluded.granted_at",
+          3, types, values, NULL);
+  MemoryContextSwitchTo(caller);
+}
+
+bool ond_destination_revoke(int64 destination_id, Oid role) {
+  Oid types[] = {INT8OID, OIDOID};
+  Datum values[] = {Int64GetDatum(destination_id), ObjectIdGetDatum(role)};
+  MemoryContext caller = CurrentMemoryContext;
+  bool found = ond_spi(SPI_OK_DELETE,
+                       "DELETE FROM ondatra.all_grants WHERE destination_id OPERATOR(pg_catalog.=) $1 AND role OPERATOR(pg_catalog.=) $2", 2, types,
+                       values, NULL) > 0;
 
   MemoryContextSwitchTo(caller);
   return found;

@@ -45,6 +45,10 @@ extern void ond_destination_read_document(OndDestination *d);
  * Locks the row till the end of the transaction: shared for syncs that come to use it, exclusive for edits and drops. False: it is gone.
  */
 extern bool ond_destination_lock(int64 destination_id, bool exclusive);
+/* In place of what the role had. level: "sync" or "request". */
+extern void ond_destination_grant(int64 destination_id, Oid role, const char *level);
+/* False: the role had nothing. */
+extern bool ond_destination_revoke(int64 destination_id, Oid role);
 /* Numbers of the syncs that use it, in order; a palloc'd array. */
 extern int64 *ond_destination_syncs(int64 destination_id, int *n);
 

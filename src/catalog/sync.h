@@ -10,6 +10,7 @@
 #include "core/rate.h"
 #include "core/schedule.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 typedef enum OndSyncState { OND_SYNC_CREATED, OND_SYNC_ACTIVE, OND_SYNC_PAUSED, OND_SYNC_ERROR, OND_SYNC_ARCHIVED } OndSyncState;
@@ -109,7 +110,15 @@ typedef struct OndDestination {
   char *auth;                 /* JSON text or NULL */
   char *options;              /* JSON text */
   int64 version;
+  List *sync_roles, *request_roles;  /* OIDs of roles that it was granted to, by level */
 } OndDestination;
+
+/* What somebody wants of a destination; each includes those before it. */
+typedef enum OndAccess {
+  OND_ACCESS_SYNC,            /* their syncs send to it */
+  OND_ACCESS_REQUEST,         /* they send requests of their own */
+  OND_ACCESS_OWNER            /* they edit it */
+} OndAccess;
 
 /*
  * Loads into the current memory context. Called inside "ours" (session.h). NULL when there is none.
@@ -120,9 +129,11 @@ extern OndSync *ond_sync_by_name(const char *name, Oid role);
 /* As ond_sync_by_name; error 42704 with a hint when missing. */
 extern OndSync *ond_sync_get(const char *name, Oid role);
 extern OndDestination *ond_destination_load(int64 destination_id);
-extern OndDestination *ond_destination_by_name(const char *name, Oid role);
-extern OndDestination *ond_destination_get(const char *name, Oid role);
-/* Error 42501 unless the sync's owner is a member of the destination's: asked at every use, since memberships end. Anywhere in a transaction. */
+/* A member of its owner may do all, others what was granted to them. Anywhere in a transaction. */
+extern bool ond_destination_allows(const OndDestination *d, Oid role, OndAccess access);
+/* One that the role may not use at all is as missing: error 42704; 42501 when it may do less than this. */
+extern OndDestination *ond_destination_get(const char *name, Oid role, OndAccess access);
+/* Error 42501 unless the sync's owner may send to it: asked at every use, since memberships and grants end. Anywhere in a transaction. */
 extern void ond_destination_check_use(const OndSync *s, const OndDestination *d);
 
 /* Its schedule is cron text. */

@@ -82,12 +82,35 @@ void ond_database_wake(Oid database, const char *name) {
 }
 
 bool ond_database_note(Oid database, const char *name) {
-  bool noted;
+  OndDatabase *d;
 
   LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
-  noted = count_wake(database, name) != NULL;
+  d = count_wake(database, name);
+  if (d != NULL)
+    d->listed = true;
   LWLockRelease(ond_state->lock);
-  return noted;
+  return d != NULL;
+}
+
+void ond_databases_relist(void) {
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  ond_state->relist = true;
+  if (ond_state->launcher != NULL)
+    SetLatch(ond_state->launcher);
+  LWLockRelease(ond_state->lock);
+}
+
+bool ond_database_take_listed(Oid database) {
+  OndDatabase *d;
+  bool listed;
+
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  d = find(database);
+  listed = d != NULL && d->listed;
+  if (d != NULL)
+    d->listed = false;
+  LWLockRelease(ond_state->lock);
+  return listed;
 }
 
 static void release_claim(int code, Datum arg) {

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
@@ -46,6 +47,8 @@ static void object_access(ObjectAccessType access, Oid class_id, Oid object_id, 
     previous_object_access(access, class_id, object_id, sub_id, arg);
   if (access == OAT_DROP && class_id == DatabaseRelationId)
     ond_forget_at_commit(object_id);
+  if (access == OAT_DROP && class_id == AuthIdRelationId)
+    ond_look_everywhere_at_commit();
   if (access == OAT_DROP && class_id == ExtensionRelationId) {
     char *name = get_extension_name(object_id);
 

@@ -12,5 +12,7 @@ extern void ond_state_xact_callback(XactEvent event, void *arg);
 extern void ond_drop_at_commit(void);
 /* Likewise a database: nothing is due there any more. */
 extern void ond_forget_at_commit(Oid database);
+/* A role was dropped: at commit every database is looked at, for what it owned. */
+extern void ond_look_everywhere_at_commit(void);
 
 #endif

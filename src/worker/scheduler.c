@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/arming.h"
+#include "catalog/owners.h"
 #include "catalog/session.h"
 #include "catalog/settings.h"
 #include "catalog/sync.h"
@@ -395,6 +396,13 @@ static void expire_held(void *arg) {
     agenda->due = Min(agenda->due, since + limit + 1);
 }
 
+/* What roles owned that were dropped. */
+static void disown(void *arg) {
+  begin_briefly();
+  ond_owners_sweep();
+  ond_tx_commit();
+}
+
 /* Whether anything may be sent from this database. If not, requests are not let pile up, and the log says so. */
 static bool is_armed(void) {
   char *name, *why;
@@ -426,6 +434,8 @@ static void visit(OndAgenda *agenda) {
   bool armed;
 
   reap(agenda);
+  if (ond_database_take_listed(MyDatabaseId) && !safely(disown, NULL, "(dropped roles)"))
+    agenda->blocked = true;
   if (!safely(expire_held, agenda, "(held runs)"))
     agenda->blocked = true;
   armed = is_armed();

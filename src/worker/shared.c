@@ -27,6 +27,7 @@ static bool wake_pending = false;
 static char wake_name[NAMEDATALEN];
 static bool drop_pending = false;
 static Oid database_drop_pending = InvalidOid;
+static bool look_everywhere_pending = false;
 
 static int slots_max(void) {
   return ond_setting_max_workers + OND_ENDED_MAX;
@@ -92,6 +93,10 @@ void ond_drop_at_commit(void) {
   drop_pending = true;
 }
 
+void ond_look_everywhere_at_commit(void) {
+  look_everywhere_pending = true;
+}
+
 void ond_forget_at_commit(Oid database) {
   database_drop_pending = database;
 }
@@ -133,12 +138,15 @@ void ond_state_xact_callback(XactEvent event, void *arg) {
       ond_slot_stop_all(MyDatabaseId);
     if (OidIsValid(database_drop_pending) && ond_state != NULL)
       ond_database_forget(database_drop_pending);
+    if (look_everywhere_pending && ond_state != NULL)
+      ond_databases_relist();
     /* FALLTHROUGH */
   case XACT_EVENT_ABORT:
     wake_pending = false;
     drop_pending = false;
     database_drop_pending = InvalidOid;
     ond_cron_forget();
+    look_everywhere_pending = false;
     ond_budget_at_xact_end();
     break;
   default: break;

@@ -115,7 +115,7 @@ bool ond_start_obstacle(Oid owner, OndObstacle *out) {
   bool can_login;
 
   if (!HeapTupleIsValid(tuple)) {
-    obstacle(out, ERRCODE_UNDEFINED_OBJECT, true, psprintf("the role that owns the sync does not exist any more (OID %u)", owner),
+    obstacle(out, ERRCODE_UNDEFINED_OBJECT, true, pstrdup("the role that owns the sync does not exist any more"),
              pstrdup("Drop the sync and create it again as another role."));
     return true;
   }

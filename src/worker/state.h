@@ -48,6 +48,7 @@ typedef struct OndDatabase {
   uint64 releases_seen; /* slots released when it starved, or before it was capped */
   pid_t scheduler;      /* 0: none */
   Latch *scheduler_latch;
+  bool listed;  /* by the launcher since the last look: also for what roles owned that were dropped */
   int failures; /* visits in a row that brought nothing: back-off */
   TimestampTz retry_at;
   TimestampTz cron_looked_at; /* 0: not yet */
@@ -126,6 +127,10 @@ extern void ond_state_require(void);
 extern void ond_database_wake(Oid database, const char *name);
 /* Likewise, without telling anybody (the launcher's own). False: no room. */
 extern bool ond_database_note(Oid database, const char *name);
+/* Every database is to be listed and looked at. */
+extern void ond_databases_relist(void);
+/* Whether the launcher has listed it since this was last asked. */
+extern bool ond_database_take_listed(Oid database);
 /* A scheduler takes the database; false when another has it. Released when the process exits. */
 extern bool ond_database_claim(Oid database);
 extern uint64 ond_database_wakes(Oid database);
