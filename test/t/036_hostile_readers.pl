@@ -18,7 +18,8 @@ $t->sql_as('bob', "CREATE TABLE bob.t (id text PRIMARY KEY, v text); INSERT INTO
     SELECT ondatra.set_secret('bobs_secret', 'BOBMARK secret');
     SELECT ondatra.create_connector('bobs_connector', '{\"title\": \"BOBMARK\", \"base_url\": \"https://bob.example.com\", \"objects\": {\"o\": {\"key\": \"id\", \"upsert\": {\"method\": \"PUT\", \"path\": \"/BOBMARK/{{key}}\"}}}}', 'BOBMARK');
     SELECT ondatra.create_destination('bobs', base_url => '" . $t->url . "/BOBMARK', auth => '{\"type\": \"bearer\", \"token\": {\"secret\": \"bobs_secret\"}}', options => $options);
-    SELECT ondatra.create_sync('bobs', 'SELECT id, v, ''BOBMARK model'' AS m FROM bob.t', 'bobs', key => '{id}');
+    SELECT ondatra.grant_destination('bobs', 'bob');
+    SELECT ondatra.create_sync('bobs', 'SELECT id, v, ''BOBMARK model'' AS m FROM bob.t', 'bobs', key => '{id}', options => '{\"sync_log\": \"all\"}');
     CREATE TABLE bob.h (id int PRIMARY KEY); INSERT INTO bob.h VALUES (1);
     SELECT ondatra.create_sync('bobs_held', 'bob.h', 'bobs', mode => 'mirror')");
 is($t->sql_as('bob', "SELECT status FROM ondatra.run_sync('bobs')"), 'partial', 'bob has runs, delivered rows and a failed row');
@@ -38,7 +39,7 @@ $t->sql_as('bob', "SELECT ondatra.trigger_sync('bobs')");
 my @relations = split /\n/, $t->admin("SELECT relname FROM pg_class WHERE relnamespace = 'ondatra'::regnamespace AND relkind IN ('r', 'v', 'S') ORDER BY 1");
 my @views = split /\n/, $t->admin("SELECT relname FROM pg_class WHERE relnamespace = 'ondatra'::regnamespace AND relkind = 'v' ORDER BY 1");
 my $leak = "CREATE FUNCTION pg_temp.leak(text) RETURNS bool LANGUAGE plpgsql COST 0.0000001 AS \$\$ BEGIN RAISE NOTICE 'leak: %', \$1; RETURN true; END \$\$";
-my %shared = (connectors => 1); # builtin ones are everybody's
+my %shared = (connectors => 1, arming => 1); # builtin ones are everybody's, and whether the database is armed
 for my $view (@views) {
     my (undef, $out, $err) = $t->psql_as('bob', "$leak; SELECT count(*) FROM ondatra.$view v WHERE pg_temp.leak(v.*::text)");
     like("$out$err", qr/leak: /, "bob sees something in $view");
@@ -77,6 +78,7 @@ my %of = (
     name => [qw('bobs' 'bobs_held' 'bobs_secret' 'bobs_connector')], run_id => [$failed_run, $held_run, $live_run], value => [q('x')], key => [q('{"id": "BOBMARK1"}')],
     model => [q('bob.t'), q('SELECT 1 AS id')], destination => [q('bobs')], spec => [q('{}')], names => [q('{a}')], base => ['NULL::bob.t'],
     method => [q('GET')], path => [q('/')], object => [qw('o' NULL)], args => [q('{}'::jsonb), q('{}'::text)], fields => [q('{id}')],
+    policy => [q('trust'), q('hold')], role => [qw('eve' 'bob')], level => [q('request')],
 );
 my @tables = split /\n/, $t->admin("SELECT relname FROM pg_class WHERE relnamespace = 'ondatra'::regnamespace AND relkind = 'r' ORDER BY 1");
 sub snapshot { return join "\n", map { $t->admin("SELECT '$_', x::text FROM ondatra.$_ x ORDER BY 1, 2") } @tables }

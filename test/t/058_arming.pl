@@ -39,6 +39,7 @@ sub sends_nothing {
     my $before = $t->count_requests;
     is($node->safe_psql($database, $changes), 't|t', "$name: rows change, and a trigger asks for runs as ever");
     my %calls = (
+        'reconcile_sync' => "SELECT * FROM ondatra.reconcile_sync('people')",
         'run_sync' => "SELECT ondatra.run_sync('people')", 'run_sync with a token' => "SELECT ondatra.run_sync('by_token')",
         'test_destination' => "SELECT * FROM ondatra.test_destination('crm')", 'a token' => "SELECT * FROM ondatra.test_destination('tokens')",
         'request' => "SELECT * FROM ondatra.request('crm', 'GET', '/contacts/1')", 'request with a token' => "SELECT * FROM ondatra.request('tokens', 'GET', '/x')",
