@@ -25,6 +25,10 @@ bool ond_list_gives_texts(const OndConnector *c) {
   return c->list->compare_text;
 }
 
+const char *ond_list_folded_field(const OndConnector *c) {
+  return c->fold ? c->key_field : NULL;
+}
+
 /* ---- keys ---- */
 
 bool ond_json_scalar_text(OndBytes json, OndBuf *out) {

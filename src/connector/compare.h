@@ -14,6 +14,9 @@ extern bool ond_list_tells_id(const OndConnector *c);
 /* Whether the API gives all values as texts ("compare": "text"). */
 extern bool ond_list_gives_texts(const OndConnector *c);
 
+/* The field that is the record's key with its case folded, so that it need not look the same; NULL: none. */
+extern const char *ond_list_folded_field(const OndConnector *c);
+
 /* Appends the text of a JSON string, number or boolean. False for everything else. */
 extern bool ond_json_scalar_text(OndBytes json, OndBuf *out);
 /*

@@ -392,10 +392,25 @@ static bool shares_id(const Reconciler *r, const KeyGroup *g) {
   return r->shared_ids && a->before.has_accepted && b->before.has_accepted && id_of(a).p != NULL && same_bytes(id_of(a), id_of(b));
 }
 
-static void find_duplicate(Reconciler *r, const KeyGroup *g, int side) {
-  const OndChangeRow *ours = g->first[OURS];
+/* The two that are told, in the order of their texts. */
+static void order_two(KeyGroup *g, int side) {
+  OndBytes a = side == OURS ? g->first[side]->key_json : id_of(g->first[side]);
+  OndBytes b = side == OURS ? g->second[side]->key_json : id_of(g->second[side]);
+
+  if (a.p != NULL && b.p != NULL && (memcmp(a.p, b.p, Min(a.n, b.n)) > 0 || (memcmp(a.p, b.p, Min(a.n, b.n)) == 0 && a.n > b.n))) {
+    OndChangeRow *first = g->first[side];
+
+    g->first[side] = g->second[side];
+    g->second[side] = first;
+  }
+}
+
+static void find_duplicate(Reconciler *r, KeyGroup *g, int side) {
+  const OndChangeRow *ours;
   StringInfoData detail;
 
+  order_two(g, side);
+  ours = g->first[OURS];
   if (side == OURS && shares_id(r, g))
     return;
   begin_detail(&detail);
@@ -628,10 +643,11 @@ static Reconciler *create(const OndReconcileInput *in) {
   r->numeric = palloc0(sizeof(bool) * r->n_keys);
   for (int i = 0; i < r->n_keys; i++)
     r->numeric[i] = is_number(in->spec->keys[i].type);
-  r->skip = palloc0(sizeof(char *) * (ond_mapping_count(mapping) + 1));
+  r->skip = palloc0(sizeof(char *) * (ond_mapping_count(mapping) + 2));
   for (int i = 0; i < ond_mapping_count(mapping); i++)
     if (!ond_mapping_field(mapping, i)->detect)
       r->skip[n++] = ond_mapping_field(mapping, i)->target;
+  r->skip[n] = ond_list_folded_field(in->spec->connector);
   r->context = AllocSetContextCreate(CurrentMemoryContext, "ondatra reconcile group", ALLOCSET_DEFAULT_SIZES);
   r->marks = ond_store_create();
   r->now = ond_to_unix_us(GetCurrentTimestamp());

@@ -170,4 +170,34 @@ for my $match ('order', {key => '/id'}) {
     $t->sql(q{DELETE FROM mart.single WHERE score IN (4, 5)});
     $t->run_is($t->run('single'), {rows_deleted => 2, deletes_failed => 0}, 'single documents: what is gone already is deleted');
 }
+
+# --- a database that was there before us: compared with the model, adopted with its revisions, repaired
+{
+    couch('PUT', 'legacy');
+    couch('POST', 'legacy/_bulk_docs', {docs => [map { {_id => "$_/ü", name => "näme $_", score => $_ * 1.5, ours => JSON::PP::false} } 1 .. 1200]});
+    $t->sql("CREATE TABLE mart.legacy AS SELECT i || '/ü' AS id, 'näme ' || i AS name, i * 1.50 AS score, NULL::text AS gone FROM generate_series(1, 1203) i");
+    $t->destination('legacy', undef, connector => 'couchdb', base_url => $url, options => {});
+    $t->sync('legacy', 'mart.legacy', 'legacy', object => 'legacy', mode => 'mirror', mapping => {name => 'name', score => 'score', gone => 'gone'});
+    couch('PUT', 'legacy/7%2F%C3%BC?rev=' . documents('legacy')->{'7/ü'}{_rev}, {name => 'theirs', score => 10.5});
+    couch('PUT', 'legacy/stranger', {name => 'x'});
+    my $reconcile = sub { return $t->sql("SELECT string_agg(problem || ' ' || (key->>'id') || ' ' || coalesce(detail->>'fields', ''), ', ' ORDER BY key->>'id' COLLATE \"C\") FROM ondatra.reconcile_sync('legacy', '{$_[0]}')") };
+    my $found = $reconcile->('adopt');
+    utf8::decode($found);
+    is($found, 'different 7/ü {"name": {"model": "näme 7", "destination": "theirs"}}, extra stranger ', 'legacy: one is theirs, one was changed; a list of three pages');
+    is($t->sql('SELECT count(*) FROM ondatra.' . $t->sql("SELECT 'state_' || sync_id FROM ondatra.syncs WHERE name = 'legacy'") . " WHERE _hash IS NOT NULL AND _remote->>'rev' LIKE '1-%' AND _remote_id = k1"), '1199',
+        'legacy: adopted with id and revision');
+    $t->run_is($t->run('legacy'), {status => 'succeeded', rows_unchanged => 1199, rows_created => 3, rows_updated => 1}, 'legacy: the run sends the others; the one that differs is found and written over');
+    is($reconcile->(''), 'extra stranger ', 'legacy: then there is nothing but the stranger');
+    $t->sql("UPDATE mart.legacy SET name = 'ours' WHERE id = '9/ü'");
+    $t->run_is($t->run('legacy'), {status => 'succeeded', rows_updated => 1, requests => 1}, 'legacy: an update goes with the revision that was adopted');
+    my $documents = documents('legacy');
+    couch('PUT', 'legacy/11%2F%C3%BC?rev=' . $documents->{'11/ü'}{_rev}, {name => 'theirs again'});
+    couch('DELETE', 'legacy/12%2F%C3%BC?rev=' . $documents->{'12/ü'}{_rev});
+    $reconcile->('missing,different,extra');
+    $t->run_is($t->run('legacy'), {status => 'succeeded', rows_created => 1, rows_updated => 1, rows_deleted => 1, rows_unchanged => 1201}, 'legacy: repaired by a run');
+    is($reconcile->(''), '', 'legacy: as the model has it');
+    $documents = documents('legacy');
+    is_deeply([map { $documents->{$_}{name} } '9/ü', '11/ü', '12/ü'], ['ours', 'näme 11', 'näme 12'], 'legacy: in every document');
+    ok(!$documents->{stranger}, 'legacy: the stranger is gone');
+}
 done_testing();

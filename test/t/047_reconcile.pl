@@ -202,4 +202,80 @@ finds('all', undef, [], 'then as ever');
 my ($status, undef, $refusal) = $t->psql_as('bob', "SELECT * FROM ondatra.reconcile_sync('all')");
 ok($status && $refusal =~ /sync "all" does not exist/, 'for others there is no such sync');
 $t->no_violations;
+
+# --- a list of texts, keys without case: rows and records that are one
+my %mail_list = (method => 'GET', path => '/mail', rows => '/results', key => '/properties/email', id => '/id', fields => '/properties', compare => 'text', query => {properties => '{{fields}}'},
+    skip => {path => '/archived', equals => JSON::PP::true});
+$t->sql(q{CREATE TABLE mart.mail (email text PRIMARY KEY, score numeric, ok boolean, at timestamptz, nothing text);
+    INSERT INTO mart.mail VALUES ('Ann@X.org', 1.50, true, '2026-01-01 12:00:00.123456+00', NULL), ('bob@x.org', 7, false, NULL, ''), ('BOB@x.org', 8, false, NULL, ''), ('cyd@x.org', 3, true, NULL, NULL),
+        ('dan@x.org', 4, true, NULL, NULL)});
+$t->destination('mail', {object => {key => {field => 'email', fold => 'lower'}, upsert => {method => 'PUT', path => '/mailbox/{{key|lower}}', result => {id => '/id'}}, list => \%mail_list}});
+$t->sync('mail', 'mart.mail', 'mail', key => ['email']);
+sub mail { my ($id, $email, %more) = @_; return {id => $id, properties => {email => $email, %more}} }
+sub lists_mail { my (@records) = @_; return $t->script({method => 'GET', path => '^/mail$', answer => {json => {results => \@records}}}) }
+my @mail = (mail(11, 'ann@x.org', score => '1.5', ok => 'true', at => '2026-01-01T12:00:00.123Z', nothing => ''), mail(12, 'bob@x.org'), mail(13, 'cyd@x.org', score => '3'), mail(14, 'CYD@x.org', score => '3'));
+lists_mail(@mail, mail(15, undef), mail(12, 'bob@x.org'), {%{ mail(16, 'gone@x.org') }, archived => JSON::PP::true});
+my @mail_found = (
+    'duplicate {"email": "BOB@x.org"} {"keys": [{"email": "BOB@x.org"}, {"email": "bob@x.org"}], "count": 2, "message": "several keys of this sync are one record at the destination"}',
+    'duplicate {"email": "cyd@x.org"} {"count": 2, "message": "several records of the destination have this key", "remote_ids": ["13", "14"]}', 'extra - {"remote_id": "15"}');
+finds('mail', 'adopt,different', [@mail_found], 'texts are compared as texts, and keys without case; what is one record and what are two; a record without a key; one that comes twice, one that is archived');
+like($said, qr/^1 equal, 0 different, 1 extra, 0 missing, 2 duplicate; 1 adopted, 0 marked/, 'only what is sure is adopted');
+is($t->requests(method => 'GET', last => 1) && ($t->requests(method => 'GET', last => 1))[0]{query}{properties}, 'email,score,ok,at,nothing', 'the list is asked for the fields of the mapping');
+$t->script;
+$t->sql(q{DELETE FROM mart.mail WHERE email = 'BOB@x.org'});
+$t->run_is($t->run('mail'), {status => 'succeeded', rows_created => 3, rows_unchanged => 1}, 'the rest is sent');
+lists_mail(mail(11, 'ann@x.org', score => '1.5', ok => 'true', at => '2026-01-01T12:00:00.123Z'), mail('bob@x.org', 'bob@x.org', score => '7', ok => 'false', nothing => undef), mail('cyd@x.org', 'cyd@x.org', score => '3', ok => 'true'),
+    mail('new', 'dan@x.org', score => '4.00', ok => 'true'));
+finds('mail', undef, ['different {"email": "dan@x.org"} {"fields": {}, "remote_id": {"model": "dan@x.org", "destination": "new"}}'], 'the same fields, but another record');
+found('mail', 'adopt');
+is($t->sql(q{SELECT (ondatra.explain_row('mail', '{"email": "dan@x.org"}'))->'state'->>'remote_id'}), 'new', 'adopt takes its id');
+$t->sql(q{INSERT INTO mart.mail VALUES ('dan2@x.org', 4, true)});
+$t->script({method => 'PUT', path => 'dan2', answer => {json => {id => 'new'}}});
+$t->run('mail');
+lists_mail(mail('new', 'dan@x.org', score => '4', ok => 'true'));
+my ($one) = grep { /duplicate/ } @{ found('mail') };
+is($one, 'duplicate {"email": "dan2@x.org"} {"keys": [{"email": "dan2@x.org"}, {"email": "dan@x.org"}], "count": 2, "message": "several keys of this sync are one record at the destination", "remote_id": "new"}',
+    'two keys that were given one remote id');
+$t->script;
+
+# --- a list that knows ids only, one that has the key among its fields, keys of several columns
+$t->reset_destination;
+$t->sql('CREATE TABLE mart.ids AS SELECT i AS id, i * 10 AS v FROM generate_series(1, 5) i; CREATE TABLE mart.pairs (a text, b numeric, v int, PRIMARY KEY (a, b)); ' . q{INSERT INTO mart.pairs VALUES ('x', 1, 1), ('x', 2.50, 2), ('x:1', 1, 3)});
+$t->destination('ids', {object => {upsert => {method => 'PUT', path => '/ids/{{key}}', result => {id => '/id'}}, list => {method => 'GET', path => '/ids', rows => '/records', id => '/id', fields => '/fields'}}});
+$t->destination('fields', {object => {key => 'id', upsert => {method => 'PUT', path => '/ids/{{key}}'}, list => {method => 'GET', path => '/ids', rows => '/records', fields => '/fields'}}});
+$t->sync('ids', 'mart.ids', 'ids');
+$t->sync('fields', 'mart.ids', 'fields');
+$t->run('ids');
+$t->control('POST', 'records', {ids => {2 => {id => 2, v => 0}, 77 => {id => 77, v => 1}}});
+HTTP::Tiny->new->delete($t->url . '/ids/3');
+finds('ids', undef, ['different {"id": 2} {"fields": {"v": {"model": 20, "destination": 0}}}', 'missing {"id": 3} {"remote_id": "3"}', 'extra - {"remote_id": "77"}'], 'by remote ids');
+finds('fields', undef, ['different {"id": 2} {"fields": {"v": {"model": 20, "destination": 0}}, "pending": true}', 'extra {"id": 77} {"remote_id": null}'], 'by the object\'s key among the fields');
+found('ids', 'missing,different');
+$t->run_is($t->run('ids'), {status => 'succeeded', rows_created => 1, rows_updated => 1, rows_unchanged => 3}, 'by remote ids: repaired');
+$t->destination('pairs', {object => {upsert => {method => 'PUT', path => '/pairs/{{key.a}}/{{key.b}}'}, list => {method => 'GET', path => '/pairs', rows => '/records', key => {a => '/a', b => '/b'}}}});
+$t->sync('pairs', 'mart.pairs', 'pairs', key => ['a', 'b']);
+$t->run('pairs');
+$t->script({method => 'GET', path => '^/pairs$', answer => {json => {records => [{a => 'x', b => '1.0', v => 1}, {a => 'x', b => 2.5, v => 2}, {a => 'x', b => '1', v => 1}, {a => '1', b => 11, v => 3}]}}});
+finds('pairs', undef, [
+    'extra {"a": "1", "b": 11} {"remote_id": null}', 'duplicate {"a": "x", "b": 1} {"count": 2, "message": "several records of the destination have this key", "remote_ids": [null, null]}',
+    'missing {"a": "x:1", "b": 1} {"remote_id": null}'], 'keys of several columns, numbers by value');
+$t->script;
+
+# --- modes and cursors
+$t->reset_destination;
+$t->sql("CREATE TABLE mart.grows AS SELECT i AS id, 'v' || i AS v, now() AS at FROM generate_series(1, 6) i");
+$t->sync('grows', 'mart.grows', 'api', options => {cursor_column => 'at'}, mapping => {v => 'v'});
+$t->run('grows');
+$t->run('grows');
+remove(2);
+put(3, {v => 'theirs'});
+found('grows', 'missing,different');
+$t->run_is($t->run('grows'), {status => 'succeeded', rows_scanned => 6, rows_created => 1, rows_updated => 1, rows_unchanged => 4}, 'with a cursor the next run is a full pass, and mends it');
+finds('grows', undef, [], 'as it should be');
+$t->sync('updates', 'mart.grows', 'api', mode => 'update', mapping => {v => 'v'});
+put(4, {v => 'theirs'});
+found('updates', 'adopt,different');
+like($said, qr/5 equal, 1 different.*5 adopted, 1 marked/, 'mode update: what is there is known now');
+$t->run_is($t->run('updates'), {status => 'succeeded', rows_updated => 1, rows_unchanged => 5, rows_skipped => 0}, 'so that it is updated');
+$t->no_violations;
 done_testing();
