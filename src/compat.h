@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -61,6 +62,13 @@ static inline int ond_compat_transaction_timeout(void) {
   return 0;
 #else
   return TransactionTimeout;
+
+/* May the role execute the function? */
+static inline bool ond_compat_can_execute(Oid function, Oid role) {
+#if PG_VERSION_NUM < 160000
+  return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+  return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 

@@ -14,73 +14,9 @@
 
 #include "api/api.h"
 #include "api/caller.h"
+#include "engine/answer.h"
 
-#define HEADERS_MAX 1000
 #define COLUMNS 4 /* status, headers, body, body_text */
-
-typedef struct Header {
-  char *name;                 /* lower case */
-  List *values;
-} Header;
-
-static void add_header(Header *all, int *n, char *name, char *value) {
-  for (int i = 0; i < *n; i++) {
-    if (strcmp(all[i].name, name) == 0) {
-      all[i].values = lappend(all[i].values, value);
-      return;
-    }
-  }
-  all[*n].name = name;
-  all[(*n)++].values = list_make1(value);
-}
-
-static int parse_lines(const char *p, Header *all) {
-  int n = 0;
-
-  while (*p != '\0' && n < HEADERS_MAX) {
-    size_t line = strcspn(p, "\r\n");
-    const char *colon = memchr(p, ':', line);
-
-    if (colon != NULL) {
-      char *name = pnstrdup(p, colon - p);
-      const char *value = colon + 1;
-
-      while (value < p + line && (*value == ' ' || *value == '\t'))
-        value++;
-      for (char *c = name; *c != '\0'; c++)
-        *c = pg_ascii_tolower((unsigned char)*c);
-      add_header(all, &n, name, pnstrdup(value, p + line - value));
-    }
-    p += line;
-    p += strspn(p, "\r\n");
-  }
-  return n;
-}
-
-/* {"name": "value"}, names in lower case; several of one name: a list. */
-static char *headers_json(const OndHttpResponse *r) {
-  Header *all = palloc0(sizeof(Header) * HEADERS_MAX);
-  int n = parse_lines(r->headers.data == NULL ? "" : r->headers.data, all);
-  StringInfoData s;
-
-  initStringInfo(&s);
-  appendStringInfoChar(&s, '{');
-  for (int i = 0; i < n; i++) {
-    bool many = list_length(all[i].values) > 1;
-    ListCell *cell;
-
-    appendStringInfoString(&s, i > 0 ? ", " : "");
-    escape_json(&s, all[i].name);
-    appendStringInfoString(&s, many ? ": [" : ": ");
-    foreach (cell, all[i].values) {
-      appendStringInfoString(&s, foreach_current_index(cell) > 0 ? ", " : "");
-      escape_json(&s, lfirst(cell));
-    }
-    appendStringInfoString(&s, many ? "]" : "");
-  }
-  appendStringInfoChar(&s, '}');
-  return s.data;
-}
 
 static bool is_safe(const char *method) {
   return pg_strcasecmp(method, "GET") == 0 || pg_strcasecmp(method, "HEAD") == 0 || pg_strcasecmp(method, "OPTIONS") == 0;
@@ -110,13 +46,14 @@ static Datum result(FunctionCallInfo fcinfo, const OndCaller *c) {
   TupleDesc desc;
   Datum values[COLUMNS];
   bool nulls[COLUMNS] = {false};
-  char *text;
+  char *text, *headers;
 
   if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != COLUMNS)
     elog(ERROR, "request is declared with another result");
   text = ond_caller_text(c, r->body.data, r->body.len);
   values[0] = Int32GetDatum(r->status);
-  values[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(ond_caller_text(c, headers_json(r), strlen(headers_json(r)))));
+  headers = ond_answer_headers(r);
+  values[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(ond_caller_text(c, headers, strlen(headers))));
   nulls[2] = text[0] == '\0' || !body_jsonb(text, &values[2]);
   values[3] = CStringGetTextDatum(text);
   return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));

@@ -57,6 +57,7 @@ typedef struct OndSyncOptions {
   bool empty_runs;            /* on_empty = run: an empty model is no accident */
   OndOnConfigChange on_config_change;
   OndLogLevel sync_log;       /* default: none */
+  char *render, *parse, *finalize;  /* names of functions; NULL: none */
   int n_keep;                 /* columns of the model whose values are kept for deletes */
   char **keep;
   int64 jitter_us;            /* an interval's due times are up to so much later; default 0 */

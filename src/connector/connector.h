@@ -333,6 +333,18 @@ extern bool ond_connector_render_check(const OndConnector *c, OndHttpRequest *ou
  */
 extern bool ond_connector_render_free(OndConnector *c, const char *method, const char *path, OndBytes headers, OndBytes body, OndHttpRequest *out, OndError *err);
 
+/*
+ * A request for n rows as a function of the sync's owner describes it, in place of what the operation's templates make:
+ *
+ *   {"path": "/contacts/1" | ["contacts", "a/b"], "method": "PUT", "query": {"name": scalar | [scalar, …]}, "headers": {"name": "text"}, "body": any JSON}
+ *
+ * Every member may be absent: the base URL itself, the operation's method, no query, no body. A path is literal text below the base URL, or a list of pieces that are encoded; it
+ * cannot leave the host. Headers are literal; those of the operation go along where they are not given, its idempotency key's too. A text as body goes out as it is unless the content
+ * type is JSON. False and err, with a pointer into the description, and out is empty. c is only borrowed for the call, not changed.
+ */
+extern bool ond_connector_render_script(OndConnector *c, const OndOperation *o, const OndRow *const *rows, int n, const OndRenderContext *context, OndBytes description,
+                                        OndHttpRequest *out, OndError *err);
+
 /* One row's fate as the answer tells it. Strings live in the arena given. */
 typedef struct OndRowResult {
   OndOutcome outcome;         /* ACCEPTED, REJECTED, THROTTLED (retryable no) or UNKNOWN (not mentioned, unreadable) */

@@ -9,6 +9,7 @@
  * nan, text behind the value) is found here.
  */
 #include "connector/document.h"
+#include "connector/members.h"
 
 #include <string.h>
 #include "core/text.h"
@@ -186,6 +187,17 @@ static bool parse(const char *text, size_t n, struct json_object **out, const ch
   *out = NULL;
   *problem = error == json_tokener_error_depth ? "is nested too deeply" : "is not JSON";
   return false;
+}
+
+bool ond_json_is_valid(OndBytes json) {
+  struct json_object *value;
+  const char *problem;
+  bool ok = json.p && ond_document_parse(json.p, json.n, &value, &problem);
+
+  if (ok) {
+    json_object_put(value);
+  }
+  return ok;
 }
 
 bool ond_document_parse(const char *text, size_t n, struct json_object **out, const char **problem) {

@@ -44,6 +44,8 @@ extern bool ond_json_unescape(OndBytes raw, OndBuf *out);
 extern bool ond_member_is(const OndMember *m, OndBytes name);
 /* Whether two members have the same name. */
 extern bool ond_member_same_name(const OndMember *a, const OndMember *b);
+/* Whether it is one JSON text, within the limits of documents (document.h). */
+extern bool ond_json_is_valid(OndBytes json);
 /* Appends JSON without the blanks between its tokens. */
 extern bool ond_json_compact(OndBytes json, OndBuf *out);
 

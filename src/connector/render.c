@@ -361,3 +361,13 @@ bool ond_connector_render_check(const OndConnector *c, OndHttpRequest *out, OndE
   render_begin(&r);
   return render_end(&r, render_url(&r) && render_headers(&r, NULL));
 }
+
+bool ond_request_render(const OndConnector *c, const OndOperation *o, const OndRequestTemplate *t, const OndRow *const *rows, int n,
+                        const OndRenderContext *context, const char *content_type, OndHttpRequest *out, OndError *err) {
+  Render r = {.c = c, .request = t, .rows = rows, .n = n, .out = out, .err = err};
+
+  ond_values_init(&r.values, c, o, context);
+  r.values.row = n > 0 ? rows[0] : NULL;
+  render_begin(&r);
+  return render_end(&r, render_url(&r) && render_headers(&r, content_type));
+}

@@ -366,8 +366,8 @@ static bool names_auth(const OndTemplate *t) {
   return false;
 }
 
-static bool check_header_name(const OndNode *at, const OndTemplate *value, OndError *err) {
-  if (is_credential(at->member) && !names_auth(value)) {
+static bool check_header_name(const OndScope *s, const OndNode *at, const OndTemplate *value, OndError *err) {
+  if (!s->literal && is_credential(at->member) && !names_auth(value)) {
     ond_node_fail(at, err, "the header \"%s\" carries a credential", at->member);
     ond_error_hint(
         err, "Store it with set_secret and name it in auth: {\"type\": \"header\", \"headers\": {\"%.100s\": {\"secret\": \"name\"}}}.",
@@ -410,6 +410,14 @@ static void set_header(int *n, OndHeader *headers, const OndHeader *header) {
   headers[(*n)++] = *header;
 }
 
+static bool parse_header(const OndScope *s, const OndNode *at, const char *text, OndTemplate *out, OndError *err) {
+  if (s->literal) {
+    *out = ond_request_literal(s->c->arena, text);
+    return true;
+  }
+  return ond_reference_parse(s, at, text, out, err);
+}
+
 bool ond_request_headers(const OndScope *s, const OndNode *at, int *n, OndHeader **headers, OndError *err) {
   struct json_object_iterator it;
   struct json_object_iterator end;
@@ -435,7 +443,7 @@ bool ond_request_headers(const OndScope *s, const OndNode *at, int *n, OndHeader
     const char *text;
 
     if (!ond_request_header_name(&node, node.member, err) || !ond_node_string(&node, &text, err) ||
-        !ond_reference_parse(s, &node, text, &header.value, err) || !check_header_name(&node, &header.value, err) ||
+        !parse_header(s, &node, text, &header.value, err) || !check_header_name(s, &node, &header.value, err) ||
         !check_header_literals(&node, &header.value, err)) {
       return false;
     }

@@ -24,6 +24,9 @@ extern void ond_request_default_header(OndArena *arena, OndRequestTemplate *r, c
 extern OndTemplate ond_request_literal(OndArena *arena, const char *text);
 /* Whether the query repeats or joins something of every row. */
 extern bool ond_request_names_rows(const OndRequestTemplate *r);
+/* Renders URL and headers by a template of the caller's making for the operation and its rows (n may be 0, o NULL); the body is the caller's. As ond_connector_render(). */
+extern bool ond_request_render(const OndConnector *c, const OndOperation *o, const OndRequestTemplate *t, const OndRow *const *rows, int n,
+                               const OndRenderContext *context, const char *content_type, OndHttpRequest *out, OndError *err);
 /* A header name that is a token and not one the transport or the connector sets; err says which rule it breaks. */
 extern bool ond_request_header_name(const OndNode *at, const char *name, OndError *err);
 

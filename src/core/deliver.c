@@ -201,21 +201,6 @@ static bool request_drop(OndRequest *r, int bad) {
 
 /* --- answers ---------------------------------------------------------------------------------------------- */
 
-/* How a request ends whose last try got this answer. */
-static OndOutcome outcome_of(OndAnswer answer, int http_status) {
-  switch (answer) {
-    case OND_ANSWER_REFUSED: return OND_OUT_REJECTED;
-    case OND_ANSWER_THROTTLED: return OND_OUT_THROTTLED;
-    case OND_ANSWER_AUTH: return OND_OUT_AUTH;
-    case OND_ANSWER_UNAVAILABLE: return OND_OUT_UNAVAILABLE;
-    case OND_ANSWER_IN_DOUBT: return http_status >= 500 ? OND_OUT_UNAVAILABLE : OND_OUT_UNKNOWN;
-    case OND_ANSWER_READ: /* its rows have outcomes of their own */
-    case OND_ANSWER_AGAIN:
-    case OND_ANSWER_CONTINUE: break;
-  }
-  return OND_OUT_UNKNOWN;
-}
-
 static void note_health(Delivery *d, OndAnswer answer) {
   switch (answer) {
     case OND_ANSWER_READ:
@@ -368,7 +353,7 @@ static void take_failure(Delivery *d, OndRequest *r, const OndReply *reply) {
   else if (d->asked || d->stop == OND_STOP_RATE)
     request_interrupt(d, r);
   else
-    request_resolve(d, r, outcome_of(reply->answer, reply->http_status));
+    request_resolve(d, r, ond_delivery_outcome(reply->answer, reply->http_status));
 }
 
 static void take_answer(Delivery *d, OndRequest *r, OndReply *reply) {
@@ -620,6 +605,17 @@ static void note_no_start(Delivery *d, OndRequest *r) {
   take_failure(d, r, &reply);
 }
 
+/* Asks whether to stop; a request to stop now wins over a stop that waits for answers. */
+static void ask_stop(Delivery *d) {
+  OndStop stop = d->asked ? OND_STOP_NONE : d->io->stop(d->io->arg);
+
+  if (stop == OND_STOP_NONE)
+    return;
+  d->asked = true;
+  if (d->stop == OND_STOP_NONE)
+    d->stop = stop;
+}
+
 /* True: it is on the wire. False: nothing was sent, and the request is not the caller's any more. */
 static bool start(Delivery *d, OndRequest *r) {
   for (;;) {
@@ -628,6 +624,12 @@ static bool start(Delivery *d, OndRequest *r) {
     switch (d->io->start(d->io->arg, r, &bad)) {
       case OND_START_OK: note_start(d, r); return true;
       case OND_START_FAILED: note_no_start(d, r); return false;
+      case OND_START_STOP:
+        request_wait(d, r, d->io->clock(d->io->arg));
+        ask_stop(d);
+        if (d->stop == OND_STOP_NONE)
+          d->stop = OND_STOP_SCRIPT;
+        return false;
       case OND_START_TOO_LARGE:
         if (r->n > 1) {
           request_halve(d, r, r->attempt);
@@ -700,7 +702,7 @@ static void give_up(Delivery *d, OndRequest *r) {
   if (r->attempt == 0 || d->asked || d->stop == OND_STOP_RATE)
     request_interrupt(d, r);
   else
-    request_resolve(d, r, outcome_of(r->last_answer, r->tasks[0]->http_status));
+    request_resolve(d, r, ond_delivery_outcome(r->last_answer, r->tasks[0]->http_status));
 }
 
 static void wind_up(Delivery *d) {
@@ -756,17 +758,6 @@ static int64_t poll_time(Delivery *d) {
   if (d->resolved.n > 0)
     due = EARLIER(due, d->resolved_since + d->policy->ack_us);
   return due > now ? due - now : 0;
-}
-
-/* Asks whether to stop; a request to stop now wins over a stop that waits for answers. */
-static void ask_stop(Delivery *d) {
-  OndStop stop = d->asked ? OND_STOP_NONE : d->io->stop(d->io->arg);
-
-  if (stop == OND_STOP_NONE)
-    return;
-  d->asked = true;
-  if (d->stop == OND_STOP_NONE)
-    d->stop = stop;
 }
 
 static bool all_done(const Delivery *d) {

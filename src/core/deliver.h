@@ -79,7 +79,8 @@ typedef enum OndStart {
   OND_START_OK,
   OND_START_BAD_ROW,         /* one task cannot be rendered: *bad says which; the engine keeps the words */
   OND_START_TOO_LARGE,       /* the batch is over the connector's bytes: halve it (a task alone: as a bad row) */
-  OND_START_FAILED           /* the transport could not take it: nothing was sent */
+  OND_START_FAILED,          /* the transport could not take it: nothing was sent */
+  OND_START_STOP             /* nothing more may start, for a reason that the engine knows; nothing was sent */
 } OndStart;
 
 /* What came back for a request. Per-row outcomes go into tasks[i]->outcome by the engine before it returns this, when answer is READ. */
@@ -90,7 +91,7 @@ typedef struct OndReply {
   bool may_bisect;           /* the refusal may be about single rows */
 } OndReply;
 
-typedef enum OndStop { OND_STOP_NONE, OND_STOP_CANCELLED, OND_STOP_TIMEOUT, OND_STOP_BREAKER, OND_STOP_AUTH, OND_STOP_REFUSALS, OND_STOP_RATE, OND_STOP_COMMIT } OndStop;
+typedef enum OndStop { OND_STOP_NONE, OND_STOP_CANCELLED, OND_STOP_TIMEOUT, OND_STOP_BREAKER, OND_STOP_AUTH, OND_STOP_REFUSALS, OND_STOP_RATE, OND_STOP_COMMIT, OND_STOP_SCRIPT } OndStop;
 extern const char *ond_stop_name(OndStop s);
 
 typedef struct OndDeliveryIo {
@@ -135,6 +136,8 @@ typedef struct OndDeliveryPolicy {
   int64_t ack_us;            /* default 200 ms */
 } OndDeliveryPolicy;
 
+/* How a request ends whose last try got this answer. */
+extern OndOutcome ond_delivery_outcome(OndAnswer answer, int http_status);
 extern void ond_delivery_policy_default(OndDeliveryPolicy *p);
 
 typedef struct OndDeliveryStats {

@@ -6,9 +6,23 @@
 #include "core/deliver.h"
 
 const char *ond_stop_name(OndStop s) {
-  static const char *const names[] = {"none", "cancelled", "timeout", "breaker", "auth", "refusals", "rate", "commit"};
+  static const char *const names[] = {"none", "cancelled", "timeout", "breaker", "auth", "refusals", "rate", "commit", "script"};
 
   return names[s];
+}
+
+OndOutcome ond_delivery_outcome(OndAnswer answer, int http_status) {
+  switch (answer) {
+    case OND_ANSWER_REFUSED: return OND_OUT_REJECTED;
+    case OND_ANSWER_THROTTLED: return OND_OUT_THROTTLED;
+    case OND_ANSWER_AUTH: return OND_OUT_AUTH;
+    case OND_ANSWER_UNAVAILABLE: return OND_OUT_UNAVAILABLE;
+    case OND_ANSWER_IN_DOUBT: return http_status >= 500 ? OND_OUT_UNAVAILABLE : OND_OUT_UNKNOWN;
+    case OND_ANSWER_READ: /* its rows have outcomes of their own */
+    case OND_ANSWER_AGAIN:
+    case OND_ANSWER_CONTINUE: break;
+  }
+  return OND_OUT_UNKNOWN;
 }
 
 void ond_delivery_policy_default(OndDeliveryPolicy *p) {

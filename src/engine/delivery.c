@@ -20,25 +20,24 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include <limits.h>
 #include <time.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "catalog/settings.h"
 #include "core/text.h"
 #include "catalog/session.h"
 #include "engine/delivery.h"
 #include "engine/request_log.h"
+#include "engine/script_request.h"
 #include "engine/state_table.h"
 #include "engine/tokens.h"
 #include "engine/way.h"
 
-#define IN_DOUBT_EXTRA_US 30000000
 #define PAUSE_MAX_US (INT64CONST(600) * 1000000)
 #define PAYLOAD_FRAME_BYTES 64
 #define AGAINS_MAX 2
 #define TOKEN_POLL_US 10000
+#define SCRIPT_FAILURES_MAX 10 /* of render or parse in a row, not counting those of batches that are cut: then nothing more is sent */
 
 typedef struct Context {
   const OndDeliveryInput *input;
@@ -55,6 +54,9 @@ typedef struct Context {
   int32 job_no;
   OndCounters before;         /* the run's counters when this began */
   OndRequestLog *requests;    /* NULL: none are recorded */
+  OndScriptHost scripts;
+  MemoryContext call;         /* of one call of a function, reset after it */
+  int script_failures;
 } Context;
 
 /* A request on the wire. */
@@ -66,57 +68,6 @@ typedef struct Wire {
 
 /* --- policy ----------------------------------------------------------------------------------------------- */
 
-bool ond_delivery_holds(const OndSpec *spec, OndOp op) {
-  const OndOperation *operation = ond_connector_operation(spec->connector, op);
-
-  if (spec->sync->options.on_unknown_given)
-    return spec->sync->options.on_unknown_hold;
-  /* what is looked up before it is written finds the record that a lost create has made */
-  return operation != NULL && !ond_operation_info(operation)->idempotent && !ond_way_looks_up(spec, op);
-}
-
-int64 ond_delivery_doubt_wait_us(const OndSpec *spec) {
-  if (spec->sync->options.in_doubt_wait_us >= 0)
-    return spec->sync->options.in_doubt_wait_us;
-  return (int64)ond_connector_limits(spec->connector)->timeout_ms * 1000 + IN_DOUBT_EXTRA_US;
-}
-
-static OndDeliveryOp route_policy(const OndSpec *spec, OndRoute route) {
-  const OndOperation *operation = ond_connector_route(spec->connector, route);
-  OndDeliveryOp p = {.batch_rows = 1};
-  const OndOperationInfo *info;
-
-  if (operation == NULL)
-    return p;
-  info = ond_operation_info(operation);
-  p.batch_rows = info->batch_rows;
-  if (spec->sync->options.batch_size > 0)
-    p.batch_rows = Min(p.batch_rows, spec->sync->options.batch_size);
-  p.batch_bytes = (size_t)info->batch_bytes;
-  p.bisect = info->atomic || info->idempotent;
-  p.open_max = info->open_max;
-  p.reads = route == OND_ROUTE_LOOKUP;
-  p.repeat_in_doubt = p.reads || !ond_delivery_holds(spec, route == OND_ROUTE_DELETE ? OND_OP_DELETE : route == OND_ROUTE_UPDATE ? OND_OP_UPDATE : OND_OP_CREATE);
-  return p;
-}
-
-void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy) {
-  const OndConnectorLimits *limits = ond_connector_limits(spec->connector);
-
-  ond_delivery_policy_default(policy);
-  policy->concurrency = limits->concurrency;
-  if (spec->sync->options.concurrency > 0)
-    policy->concurrency = Min(policy->concurrency, spec->sync->options.concurrency);
-  policy->ordered = (spec->sync->mode == OND_MODE_APPEND || spec->sync->mode == OND_MODE_INSERT) && policy->concurrency == 1;
-  policy->retry = limits->retry;
-  policy->create = route_policy(spec, OND_ROUTE_CREATE);
-  policy->update = route_policy(spec, OND_ROUTE_UPDATE);
-  policy->delete = route_policy(spec, OND_ROUTE_DELETE);
-  policy->lookup = route_policy(spec, OND_ROUTE_LOOKUP);
-  /* a job's rows are in one window; how many there can be in memory is bounded by their bytes */
-  policy->window_rows_max = Max(policy->window_rows_max, Max(policy->create.batch_rows, Max(policy->update.batch_rows, policy->delete.batch_rows)));
-}
-
 /* One request: the job's. Nothing in it is sent again in another way. */
 static void job_policy(int n, OndDeliveryPolicy *policy) {
   const OndDeliveryOp alone = {.batch_rows = n, .repeat_in_doubt = true};
@@ -125,55 +76,6 @@ static void job_policy(int n, OndDeliveryPolicy *policy) {
   policy->concurrency = 1;
   policy->window_rows_max = Max(policy->window_rows_max, n);
   policy->breaker_refusals = INT_MAX;
-}
-
-/* --- idempotency keys ------------------------------------------------------------------------------------- */
-
-static void hex_key(const XXH3_state_t *state, char key[33]) {
-  static const char hex[] = "0123456789abcdef";
-  XXH128_canonical_t canonical;
-
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-  for (int i = 0; i < 16; i++) {
-    key[2 * i] = hex[canonical.digest[i] >> 4];
-    key[2 * i + 1] = hex[canonical.digest[i] & 15];
-  }
-  key[32] = '\0';
-}
-
-static void begin_key(const OndSync *sync, XXH3_state_t *state) {
-  uint64 seed;
-
-  memcpy(&seed, sync->hash_seed + 8, sizeof(seed));
-  XXH3_INITSTATE(state);
-  XXH3_128bits_reset_withSeed(state, seed);
-  XXH3_128bits_update(state, &sync->sync_id, sizeof(sync->sync_id));
-}
-
-void ond_delivery_row_key(const OndSync *sync, OndChangeRow *row) {
-  XXH3_state_t state;
-  char op = (char)row->task.op;
-
-  begin_key(sync, &state);
-  XXH3_128bits_update(&state, row->key_json.p, row->key_json.n);
-  XXH3_128bits_update(&state, &op, 1);
-  XXH3_128bits_update(&state, row->hash.b, sizeof(row->hash.b));
-  XXH3_128bits_update(&state, &row->change_id, sizeof(row->change_id));
-  hex_key(&state, row->idempotency_key);
-}
-
-void ond_delivery_request_key(const OndSync *sync, OndChangeRow *const *rows, int n, char key[33]) {
-  XXH3_state_t state;
-  char route = (char)rows[0]->task.route;
-
-  begin_key(sync, &state);
-  XXH3_128bits_update(&state, &route, 1);
-  for (int i = 0; i < n; i++) {
-    XXH3_128bits_update(&state, rows[i]->idempotency_key, 32);
-    if (rows[i]->row.fields.p != NULL)
-      XXH3_128bits_update(&state, rows[i]->row.fields.p, rows[i]->row.fields.n);
-  }
-  hex_key(&state, key);
 }
 
 /* --- starting a request ----------------------------------------------------------------------------------- */
@@ -321,40 +223,106 @@ static OndStart how_refused(const OndJob *job, int bad_row) {
   return bad_row >= 0 ? OND_START_BAD_ROW : OND_START_TOO_LARGE;
 }
 
-static OndStart io_start(void *arg, OndRequest *request, int *bad) {
-  Context *c = arg;
-  const OndSpec *spec = c->input->spec;
-  OndJob *job = job_of(c, request);
+/* --- functions of the owner's ------------------------------------------------------------------------------ */
+
+/* The batch, in the current context. */
+static OndScriptBatch script_batch(Context *c, const OndRequest *request, const char *key) {
+  OndChangeRow **rows = palloc(sizeof(OndChangeRow *) * request->n);
+
+  for (int i = 0; i < request->n; i++)
+    rows[i] = request->tasks[i]->row;
+  return (OndScriptBatch){c->input->spec, request->route, request->n, rows, c->input->run_id, key};
+}
+
+/* How a call ended, for the run: false: nothing more may be sent. single: what failed cannot be cut any further. */
+static bool note_call(Context *c, OndScriptEnd end, bool single, const OndError *err) {
+  if (end == OND_SCRIPT_DONE)
+    c->script_failures = 0;
+  else if (end == OND_SCRIPT_FAILED && single)
+    c->script_failures++;
+  if (end == OND_SCRIPT_BROKEN || c->script_failures >= SCRIPT_FAILURES_MAX)
+    c->result->script_error = *err;
+  return end != OND_SCRIPT_CANCELLED && c->result->script_error.message[0] == '\0';
+}
+
+static bool is_rendered_by_function(const Context *c, const OndRequest *request) {
+  return c->input->spec->render != NULL && request->route != OND_ROUTE_LOOKUP;
+}
+
+/* OK: http has the request, without credentials. */
+static OndStart render_by_function(Context *c, OndRequest *request, const char *key, OndHttpRequest *http, int *bad_row, OndError *err) {
+  MemoryContext saved = MemoryContextSwitchTo(c->call);
+  OndScriptBatch batch = script_batch(c, request, key);
+  OndScriptEnd end = ond_script_render(&c->scripts, &batch, http, err);
+  bool go_on = note_call(c, end, request->n == 1, err);
+
+  MemoryContextSwitchTo(saved);
+  MemoryContextReset(c->call);
+  if (!go_on)
+    return OND_START_STOP;
+  *bad_row = request->n == 1 ? 0 : -1;
+  return end == OND_SCRIPT_DONE ? OND_START_OK : request->n == 1 ? OND_START_BAD_ROW : OND_START_TOO_LARGE;
+}
+
+/* By the connector's templates. */
+static OndStart render_by_templates(Context *c, OndRequest *request, OndJob *job, const char *key, OndHttpRequest *http, int *bad_row, OndError *err) {
+  const OndConnector *connector = c->input->spec->connector;
   const OndOperation *operation = current_operation(c, request);
-  OndChangeRow **changes = palloc(sizeof(OndChangeRow *) * request->n);
   const OndRow **rows = palloc(sizeof(OndRow *) * request->n);
-  Wire *wire = ond_calloc(sizeof(Wire));
-  char key[33];
   OndRenderContext render = {.run_id = job == NULL ? c->input->run_id : job->run_id, .idempotency_key = key};
-  OndError err = {0};
-  int bad_row = -1;
   bool ok;
 
-  for (int i = 0; i < request->n; i++) {
+  for (int i = 0; i < request->n; i++)
+    rows[i] = &((OndChangeRow *)request->tasks[i]->row)->row;
+  if (job != NULL)
+    ok = can_be_carried(c, job, rows, request->n, &render, bad_row, err) && ond_job_render(job, connector, rows, request->n, &render, http, bad_row, err);
+  else
+    ok = ond_connector_render(connector, operation, rows, request->n, &render, http, bad_row, err);
+  pfree(rows);
+  return ok ? OND_START_OK : how_refused(job, *bad_row);
+}
+
+static void make_key(Context *c, const OndRequest *request, char key[33]) {
+  OndChangeRow **changes = palloc(sizeof(OndChangeRow *) * request->n);
+
+  for (int i = 0; i < request->n; i++)
     changes[i] = request->tasks[i]->row;
-    rows[i] = &changes[i]->row;
-  }
-  ond_delivery_request_key(spec->sync, changes, request->n, key);
+  ond_delivery_request_key(c->input->spec->sync, changes, request->n, key);
+  pfree(changes);
+}
+
+/* Credentials, and onto the wire. */
+static OndStart send_request(Context *c, const OndJob *job, Wire *wire, OndError *err) {
+  wire->http.tag = wire;
+  if ((job != NULL && !trust(c, &wire->http, err)) || !ond_connector_aim(c->input->spec->connector, c->input->auth, &wire->http, err) ||
+      !ond_auth_apply(c->input->auth, &wire->http, err) || !ond_http_start(c->http, &wire->http, err))
+    return OND_START_FAILED;
+  return OND_START_OK;
+}
+
+static OndStart io_start(void *arg, OndRequest *request, int *bad) {
+  Context *c = arg;
+  Wire *wire = ond_calloc(sizeof(Wire));
+  OndError err = {0};
+  OndStart how;
+  OndJob *job;
+  int bad_row = -1;
+  char key[33];
+
   ond_http_request_init(&wire->http);
   wire->request = request;
-  if (job != NULL)
-    ok = can_be_carried(c, job, rows, request->n, &render, &bad_row, &err) &&
-         ond_job_render(job, spec->connector, rows, request->n, &render, &wire->http, &bad_row, &err);
+  if (c->result->script_error.message[0] != '\0')
+    return refuse(c, request, wire, -1, bad, &err, OND_START_STOP);
+  job = job_of(c, request);
+  make_key(c, request, key);
+  if (is_rendered_by_function(c, request))
+    how = render_by_function(c, request, key, &wire->http, &bad_row, &err);
   else
-    ok = ond_connector_render(spec->connector, operation, rows, request->n, &render, &wire->http, &bad_row, &err);
-  pfree(changes);
-  pfree(rows);
-  if (!ok)
-    return refuse(c, request, wire, bad_row, bad, &err, how_refused(job, bad_row));
-  wire->http.tag = wire;
-  if ((job != NULL && !trust(c, &wire->http, &err)) || !ond_connector_aim(spec->connector, c->input->auth, &wire->http, &err) ||
-      !ond_auth_apply(c->input->auth, &wire->http, &err) || !ond_http_start(c->http, &wire->http, &err))
-    return refuse(c, request, wire, -1, bad, &err, OND_START_FAILED);
+    how = render_by_templates(c, request, job, key, &wire->http, &bad_row, &err);
+  if (how == OND_START_OK)
+    how = send_request(c, job, wire, &err);
+  if (how != OND_START_OK)
+    return refuse(c, request, wire, bad_row, bad, &err, how);
   wire->token_version = c->keeper == NULL ? 0 : ond_keeper_version(c->keeper);
   request->wire = wire;
   c->input->progress->requests++;
@@ -517,6 +485,38 @@ static const char *what_was_wrong(const Context *c, const OndRequest *request, c
   return NULL;
 }
 
+/* True: parse has read the answer, reply says what is done next. False: nobody asked it, or it leaves the answer to its status. */
+static bool read_by_function(Context *c, OndRequest *request, const OndOperation *operation, const OndHttpResponse *response, OndReply *reply) {
+  MemoryContext saved;
+  OndScriptBatch batch;
+  OndRowResult *results;
+  OndScriptEnd end;
+  OndError err = {0};
+  bool told;
+
+  if (c->input->spec->parse == NULL || request->route == OND_ROUTE_LOOKUP || response->transfer != OND_TRANSFER_OK ||
+      (reply->answer != OND_ANSWER_READ && reply->answer != OND_ANSWER_REFUSED))
+    return false;
+  saved = MemoryContextSwitchTo(c->call);
+  batch = script_batch(c, request, "");
+  results = palloc0(sizeof(OndRowResult) * request->n);
+  end = ond_script_parse(&c->scripts, &batch, response, results, &told, &err);
+  (void)note_call(c, end, true, &err);
+  if (reply->answer == OND_ANSWER_REFUSED && (end != OND_SCRIPT_DONE || !told))
+    note_failure(c, request, operation, response, end == OND_SCRIPT_DONE ? NULL : err.message);
+  else {
+    for (int i = 0; i < request->n; i++) {
+      if (end != OND_SCRIPT_DONE || !told)
+        results[i].message = end == OND_SCRIPT_DONE ? "the parse function does not say what became of this row" : err.message;
+      take_row(c, request->tasks[i], &results[i]);
+    }
+    reply->answer = OND_ANSWER_READ;
+  }
+  MemoryContextSwitchTo(saved);
+  MemoryContextReset(c->call);
+  return true;
+}
+
 static OndRequest *io_take(void *arg, OndReply *reply) {
   Context *c = arg;
   OndHttpResponse *response = ond_http_take(c->http);
@@ -552,6 +552,8 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
     reply->answer = OND_ANSWER_READ;
   else if (is_gone(request, reply))
     take_gone(c, request, reply);
+  else if (read_by_function(c, request, operation, response, reply))
+    ;
   else if (reply->answer == OND_ANSWER_READ)
     read_rows(c, request, operation, response);
   else if (reply->answer != OND_ANSWER_AGAIN)
@@ -739,6 +741,8 @@ void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) 
   c->result = result;
   /* first come, first freed; and a chunk is not rounded up to a power of two */
   c->rows = GenerationContextCreate(CurrentMemoryContext, "ondatra rows", ALLOCSET_DEFAULT_SIZES);
+  c->call = AllocSetContextCreate(CurrentMemoryContext, "ondatra function call", ALLOCSET_DEFAULT_SIZES);
+  c->scripts = (OndScriptHost){.sync = input->spec->sync, .deadline_us = input->deadline_us, .stop_asked = input->host->stop_asked};
   c->limits = ond_connector_limits(input->spec->connector);
   c->arena = ond_arena_create();
   callback->func = release;

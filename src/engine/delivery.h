@@ -35,6 +35,7 @@ typedef struct OndDeliveryResult {
   int last_status;            /* of the last failure, for the run's words */
   char last_error[512];
   OndError token_error;       /* message empty: none; why there is no access token, when stop is AUTH or BREAKER */
+  OndError script_error;      /* message empty: none; when stop is SCRIPT, why the owner's function cannot go on */
   ErrorData *commit_error;    /* when stop is COMMIT */
 } OndDeliveryResult;
 

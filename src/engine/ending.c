@@ -70,20 +70,19 @@ static void ending_of_counters(const OndDeliveryResult *delivery, const OndCount
     e->status = failed + c->invalid + c->pending + c->deletes_pending > 0 ? "partial" : "succeeded";
 }
 
-/* There is no access token: the endpoint's words, or why it has none. */
-static void ending_of_token(const OndDeliveryResult *delivery, OndRunEnd *e) {
-  const OndError *err = &delivery->token_error;
+/* There is no access token, or a function of the owner's cannot go on. */
+static void ending_of_words(const OndError *err, OndRunEnd *e) {
   char *detail = err->detail[0] != '\0' ? pstrdup(err->detail) : NULL;
 
   if (err->hint[0] != '\0')
     detail = psprintf("%s%sHint: %s", detail == NULL ? "" : detail, detail == NULL ? "" : " ", err->hint);
   ending_error(e, err->sqlstate, psprintf("%s; the rest is pending", err->message), detail);
-  e->fatal = strncmp(err->sqlstate, "28", 2) == 0;
+  e->fatal = strncmp(err->sqlstate, "28", 2) == 0 || strncmp(err->sqlstate, "42", 2) == 0;
 }
 
 void ond_run_end_of_delivery(const OndDeliveryResult *delivery, const OndCounters *counters, bool stuck, OndRunEnd *e) {
   if (delivery->token_error.message[0] != '\0') {
-    ending_of_token(delivery, e);
+    ending_of_words(&delivery->token_error, e);
     return;
   }
   if (stuck && delivery->stop == OND_STOP_NONE) {
@@ -111,6 +110,7 @@ void ond_run_end_of_delivery(const OndDeliveryResult *delivery, const OndCounter
                             delivery->stats.refused + delivery->stats.unmentioned),
                    last_error(delivery));
       return;
+    case OND_STOP_SCRIPT: ending_of_words(&delivery->script_error, e); return;
     case OND_STOP_COMMIT:
       ending_error(e, unpack_sql_state(delivery->commit_error->sqlerrcode), psprintf("answers could not be recorded: %s", delivery->commit_error->message),
                    delivery->commit_error->detail);

@@ -27,6 +27,7 @@
 #include "engine/guard.h"
 #include "engine/inspect.h"
 #include "engine/inspection.h"
+#include "engine/script_request.h"
 #include "engine/state_table.h"
 #include "engine/statement.h"
 #include "engine/way.h"
@@ -169,6 +170,20 @@ static const OndOperation *first_operation(const OndSpec *spec, const OndChangeR
   return ond_connector_route(spec->connector, ond_way_first(spec, row));
 }
 
+/* The same by the function that option render names. What is wrong with the function itself is an error. */
+static bool render_by_function(const OndSpec *spec, OndChangeRow *const *changes, int n, const char *key, const OndAuth *auth, OndHttpRequest *request, int *bad, OndError *err) {
+  OndScriptHost host = {.sync = spec->sync, .of_caller = true};
+  OndScriptBatch batch = {spec, ond_way_first(spec, changes[0]), n, changes, 0, key};
+  OndScriptEnd end = ond_script_render(&host, &batch, request, err);
+
+  *bad = n == 1 ? 0 : -1;
+  if (end == OND_SCRIPT_FAILED)
+    return false;
+  if (end != OND_SCRIPT_DONE)
+    ond_raise(err);
+  return ond_auth_apply(auth, request, err);
+}
+
 /*
  * Renders one request of n changes (of a job: its step) with credentials redacted; false and *bad as ond_connector_render(). What later steps learn from answers
  * is not known: they show where it stands.
@@ -184,6 +199,8 @@ static bool render(const OndSpec *spec, OndChangeRow *const *changes, int n, int
   ond_delivery_request_key(spec->sync, changes, n, key);
   ond_http_request_init(request);
   ond_connector_use_auth(spec->connector, auth);
+  if (spec->render != NULL && ond_way_first(spec, changes[0]) != OND_ROUTE_LOOKUP)
+    return render_by_function(spec, changes, n, key, auth, request, bad, err);
   if (ond_operation_info(operation)->n_steps > 0)
     operation = ond_step_operation(operation, step);
   return ond_connector_render(spec->connector, operation, rows, n, &context, request, bad, err) && ond_auth_apply(auth, request, err);

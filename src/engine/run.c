@@ -6,7 +6,8 @@
  *   diff      the owner's read-only transactions: one compiles the sync, then what dead runs left is folded, another reads; ended before anything
  *             else happens, and begun anew when what was read was replaced meanwhile
  *   note      counters, settle rows, invalid rows      [commit]
- *   deliver   no transaction but for acks
+ *   deliver   no transaction but for acks, and for calls of the owner's functions (script.h)
+ *   finalize  the owner's, read write, after a run without failures          [commit]
  *   close     final row, sync's next due time, NOTIFY  [commit]
  *
  * An error in prepare, diff, note or deliver ends up in the run's row as status failed. An error in open or close escapes: the reaper does the rest.
@@ -19,11 +20,13 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -47,6 +50,7 @@
 #include "engine/refresh.h"
 #include "engine/resume.h"
 #include "engine/rewritten.h"
+#include "engine/script.h"
 #include "engine/run.h"
 #include "engine/state_table.h"
 #include "engine/watch.h"
@@ -712,6 +716,49 @@ static void work(Run *run) {
     deliver(run);
 }
 
+/* --- finalize --------------------------------------------------------------------------------------------- */
+
+/* What the function is told of the run, in UTF-8. */
+static void ask_finalize(StringInfo s, void *arg) {
+  const Run *run = arg;
+  const OndCounters *c = &run->counters;
+  StringInfoData text;
+  char *utf8;
+
+  initStringInfo(&text);
+  appendStringInfoString(&text, "{\"sync\": ");
+  escape_json(&text, run->sync->name);
+  appendStringInfo(&text, ", \"run_id\": " INT64_FORMAT ", \"trigger\": ", run->run_id);
+  escape_json(&text, run->request->trigger);
+  appendStringInfo(&text,
+                   ", \"rows_scanned\": " INT64_FORMAT ", \"rows_unchanged\": " INT64_FORMAT ", \"rows_created\": " INT64_FORMAT ", \"rows_updated\": " INT64_FORMAT
+                   ", \"rows_deleted\": " INT64_FORMAT ", \"rows_skipped\": " INT64_FORMAT ", \"rows_held_back\": " INT64_FORMAT ", \"requests\": " INT64_FORMAT "}",
+                   c->scanned, c->unchanged, c->created, c->updated, c->deleted, c->skipped, c->held_back, c->requests);
+  utf8 = pg_server_to_any(text.data, text.len, PG_UTF8);
+  appendStringInfoString(s, utf8);
+}
+
+/* Once after a complete run without failures, before its record is closed, which it can neither see nor touch. That it failed is the run's last word. */
+static void finalize(Run *run, OndRunEnd *e) {
+  OndScriptHost host = {.sync = run->sync, .deadline_us = run->deadline_us, .stop_asked = run->host->stop_asked};
+  OndScriptUse use = {.option = "finalize", .ask = ask_finalize, .arg = run};
+  OndError err = {0};
+  OndScriptEnd end;
+
+  if (run->spec == NULL || run->spec->finalize == NULL || !run->noted || is_canary(run) || strcmp(e->status, "succeeded") != 0)
+    return;
+  phase(run, OND_PHASE_FINISHING);
+  MemoryContextSwitchTo(run->context);
+  use.function = run->spec->finalize;
+  end = ond_script_finalize(&host, &use, &err);
+  if (end == OND_SCRIPT_DONE)
+    return;
+  e->status = end == OND_SCRIPT_CANCELLED && run->host->cancelled() ? "cancelled" : "partial";
+  strlcpy(e->code, err.sqlstate, sizeof(e->code));
+  e->message = pstrdup(err.message);
+  e->detail = err.detail[0] == '\0' ? NULL : pstrdup(err.detail);
+}
+
 int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
   Run *run = palloc0(sizeof(Run));
   OndRunEnd ending = {0};
@@ -726,6 +773,8 @@ int64 ond_run_execute(const OndRunRequest *request, const OndRunHost *host) {
   {
     work(run);
     ond_run_end_of_delivery(&run->delivery, &run->counters, run->stuck, &ending);
+    if (!run->held)
+      finalize(run, &ending);
   }
   PG_CATCH();
   {

@@ -20,6 +20,7 @@
 #include "catalog/session.h"
 #include "engine/change_row.h"
 #include "engine/encode.h"
+#include "engine/script.h"
 #include "engine/spec.h"
 #include "engine/state_table.h"
 
@@ -531,6 +532,35 @@ static void compile_checks(OndSpec *spec) {
   }
 }
 
+/* --- functions -------------------------------------------------------------------------------------------- */
+
+/* They stand for one request and its answer. */
+static void check_one_request(const OndSpec *spec) {
+  static const OndRoute routes[] = {OND_ROUTE_CREATE, OND_ROUTE_UPDATE, OND_ROUTE_DELETE};
+
+  for (int i = 0; i < (int)lengthof(routes); i++) {
+    const OndOperation *operation = ond_connector_route(spec->connector, routes[i]);
+
+    if (operation != NULL && ond_operation_info(operation)->n_steps > 0)
+      ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                      errmsg("option \"%s\" does not go with operation \"%s\", which has several steps", spec->render != NULL ? "render" : "parse", ond_operation_info(operation)->name),
+                      errhint("A function shapes one request or reads its answer; use an object or a connector whose operations are one request.")));
+  }
+}
+
+static void compile_scripts(OndSpec *spec) {
+  const OndSyncOptions *o = &spec->sync->options;
+
+  if (o->render != NULL)
+    spec->render = ond_script_find("render", o->render, true);
+  if (o->parse != NULL)
+    spec->parse = ond_script_find("parse", o->parse, true);
+  if (o->finalize != NULL)
+    spec->finalize = ond_script_find("finalize", o->finalize, false);
+  if (o->render != NULL || o->parse != NULL)
+    check_one_request(spec);
+}
+
 static void check_types(const OndSpec *spec) {
   for (int i = 0; i < spec->n_values; i++)
     (void)ond_encoder_create(spec->values[i].type, spec->values[i].name);
@@ -560,6 +590,7 @@ OndSpec *ond_spec_build(const OndSync *sync, const OndModel *model, const OndDes
   compile_connector(spec, destination);
   compile_cursor(spec);
   compile_checks(spec);
+  compile_scripts(spec);
   check_types(spec);
   return spec;
 }

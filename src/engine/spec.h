@@ -59,6 +59,7 @@ typedef struct OndSpec {
   const char **kept_name;
   int *kept_value;
   int *field_type;            /* per mapping field: the connector's type it takes the form of, -1: none; NULL: no field has one */
+  char *render, *parse, *finalize;  /* functions, to be called by ond_script_call(); NULL: none */
   int cursor_value;           /* -1: no cursor */
   int *check_value;           /* per check of the options: the value that is its condition, -1: over the whole model; NULL: no checks */
   bool free_registered;
