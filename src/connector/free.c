@@ -98,7 +98,7 @@ bool ond_connector_render_free(OndConnector *c, const char *method, const char *
   static const char *const METHODS[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL};
   struct json_object *request = json_object_new_object();
   OndRequestTemplate saved = c->check;
-  OndScope scope = {.c = c};
+  OndScope scope = {.c = c, .own = true};
   OndNode at = ond_node_root(request);
   char *content_type = NULL;
   bool ok;

@@ -34,7 +34,8 @@ typedef struct OndScope {
   const OndOperation *o; /* NULL: outside of an operation, only variables are known */
   bool rows;             /* may name what belongs to a row */
   bool path;             /* in a path: credentials may not stand there */
-  bool literal;          /* a caller's own words: nothing in them is a template, and a header may carry a credential */
+  bool own;              /* a caller's words: a header may carry a credential */
+  bool literal;          /* likewise, and nothing in them is a template */
   bool each;             /* stands for every row by itself: {{idempotency_key}} is the row's */
 } OndScope;
 

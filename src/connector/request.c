@@ -367,7 +367,7 @@ static bool names_auth(const OndTemplate *t) {
 }
 
 static bool check_header_name(const OndScope *s, const OndNode *at, const OndTemplate *value, OndError *err) {
-  if (!s->literal && is_credential(at->member) && !names_auth(value)) {
+  if (!s->own && !s->literal && is_credential(at->member) && !names_auth(value)) {
     ond_node_fail(at, err, "the header \"%s\" carries a credential", at->member);
     ond_error_hint(
         err, "Store it with set_secret and name it in auth: {\"type\": \"header\", \"headers\": {\"%.100s\": {\"secret\": \"name\"}}}.",
