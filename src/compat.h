@@ -62,6 +62,8 @@ static inline int ond_compat_transaction_timeout(void) {
   return 0;
 #else
   return TransactionTimeout;
+#endif
+}
 
 /* May the role execute the function? */
 static inline bool ond_compat_can_execute(Oid function, Oid role) {
