@@ -60,11 +60,19 @@ void ond_run_end_of_error(const ErrorData *error, bool cancelled, int64 deadline
   e->fatal = is_fatal(error->sqlerrcode);
 }
 
+static void ending_of_credentials(const OndDeliveryResult *delivery, OndRunEnd *e) {
+  ending_error(e, "28000", psprintf("the destination refuses the credentials%s", last_status(delivery)), last_error(delivery));
+  e->fatal = true;
+}
+
 static void ending_of_counters(const OndDeliveryResult *delivery, const OndCounters *c, OndRunEnd *e) {
   int64 delivered = c->created + c->updated + c->deleted;
   int64 failed = c->failed + c->deletes_failed;
 
-  if (failed > 0 && delivered == 0)
+  /* too few changes to trip the breaker; 403 may be about a row */
+  if (failed > 0 && delivered == 0 && (delivery->last_status == 401 || delivery->last_status == 407))
+    ending_of_credentials(delivery, e);
+  else if (failed > 0 && delivered == 0)
     ending_error(e, "08P01", psprintf("none of the " INT64_FORMAT " changes that were sent was accepted%s", failed, last_status(delivery)), last_error(delivery));
   else
     e->status = failed + c->invalid + c->pending + c->deletes_pending > 0 ? "partial" : "succeeded";
@@ -102,8 +110,7 @@ void ond_run_end_of_delivery(const OndDeliveryResult *delivery, const OndCounter
       ending_error(e, "08006", psprintf("the destination does not answer as it should%s; the rest is pending", last_status(delivery)), last_error(delivery));
       return;
     case OND_STOP_AUTH:
-      ending_error(e, "28000", psprintf("the destination refuses the credentials%s", last_status(delivery)), last_error(delivery));
-      e->fatal = true;
+      ending_of_credentials(delivery, e);
       return;
     case OND_STOP_REFUSALS:
       ending_error(e, "08P01", psprintf(INT64_FORMAT " changes were refused or not mentioned by the answers, and none was accepted; the rest is pending",
