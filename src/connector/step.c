@@ -409,7 +409,7 @@ static struct json_object *captured(const StepReading *r, const OndStepCapture *
   if (capture->header) {
     OndBytes text = ond_http_response_header(r->response, capture->header);
 
-    return text.p && text.n > 0 && ond_utf8_valid(text.p, text.n) ? json_object_new_string_len(text.p, (int)text.n) : NULL;
+    return text.p && text.n > 0 && ond_utf8_valid(text.p, text.n) && !memchr(text.p, '\0', text.n) ? json_object_new_string_len(text.p, (int)text.n) : NULL;
   }
   if (!r->document || !ond_document_at(r->document, &capture->pointer, &value) || !value || json_object_is_type(value, json_type_array) ||
       json_object_is_type(value, json_type_object)) {
@@ -425,6 +425,7 @@ static struct json_object *captured(const StepReading *r, const OndStepCapture *
 static bool add_captures(const StepReading *r, OndBuf *job) {
   struct json_object *all = NULL;
   const char *problem;
+  OndBuf text;
   bool ok;
 
   if (r->step->n_captures == 0) {
@@ -440,8 +441,13 @@ static bool add_captures(const StepReading *r, OndBuf *job) {
       json_object_object_add(all, r->step->captures[i].name, value);
     }
   }
-  ond_buf_reset(job);
-  ok = ond_document_json(all, job);
+  ond_buf_init(&text, job->bytes_max);
+  ok = ond_document_json(all, &text);
+  if (ok) {
+    ond_buf_reset(job);
+    ok = ond_buf_append(job, text.data, text.len);
+  }
+  ond_buf_free(&text);
   json_object_put(all);
   return ok;
 }

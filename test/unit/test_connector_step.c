@@ -103,6 +103,7 @@ TEST(a_job_knows_where_it_can_be_resumed) {
 }
 
 TEST(steps_go_on_by_their_answers) {
+  char long_answer[2100];
   Case t;
   StepAnswer a;
 
@@ -128,6 +129,13 @@ TEST(steps_go_on_by_their_answers) {
   ond_buf_free(&a.job);
   a = read_step(&t, 0, "", "<html>");
   CHECK_INT(a.end, OND_STEP_UNREADABLE);
+  ond_buf_free(&a.job);
+  /* more than there is room for: what is kept stays what it was */
+  snprintf(long_answer, sizeof(long_answer), "{'ok': true, 'id': '%0*d'}", 2000, 7);
+  a = read_step(&t, 0, "Location: /jobs/7\r\n", long_answer);
+  CHECK_INT(a.end, OND_STEP_UNREADABLE);
+  CHECK_STR(a.words, "the answer has more to keep than there is room for");
+  CHECK_INT(a.job.len, 0);
   ond_buf_free(&a.job);
   a = read_step(&t, 1, "", "{'s': 'going'}");
   CHECK_INT(a.end, OND_STEP_WAIT);
