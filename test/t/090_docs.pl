@@ -264,4 +264,22 @@ is_deeply(\@broken, [], 'links lead somewhere');
 my $python = $ENV{PYTHON} || 'python3';
 is(scalar(`$python scripts/connector_docs.py`), do { open my $fh, '<', 'doc/shipped-connectors.md' or die; local $/; <$fh> }, 'doc/shipped-connectors.md is what the connectors are');
 is($t->look('violations')->{count}, 0, 'the destination saw nothing wrong');
+# --- every SQLSTATE that our code names is in the reference's table, and none is there that no code names
+{
+    chomp(my $share = `"@{[$ENV{PG_CONFIG} || 'pg_config']}" --sharedir`);
+    my %state = map { /^(\w{5})\s+\w\s+(ERRCODE_\w+)/ ? ($2 => $1) : () } split /\n/, Ondatra::Test::slurp("$share/errcodes.txt");
+    my (%named, %written);
+    for my $file (glob "$root/src/*/*.c") {
+        my $text = Ondatra::Test::slurp($file);
+        $named{ $state{$_} || $_ } = $file for grep { !/^ERRCODE_(?:TO_CATEGORY|SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)$/ } $text =~ /\b(ERRCODE_\w+)/g;
+        $named{$_} = $file for $text =~ /"(\d\d[0-9A-Z]{3})"/g;
+    }
+    my ($table) = $pages{'doc/reference.md'} =~ /^\| SQLSTATE \| when \|\n\|---\|---\|\n((?:\|.*\n)+)/m;
+    for my $line (split /\n/, $table) {
+        my ($codes) = $line =~ /^\| ([^|]*) \|/;
+        $written{$_}++ for split /, /, $codes;
+    }
+    is_deeply([sort grep { !$written{$_} } keys %named], [], 'doc/reference.md has every SQLSTATE that is raised') or diag(explain(\%named));
+    is_deeply([sort grep { !$named{$_} } keys %written], [], 'and no other');
+}
 done_testing;
