@@ -48,7 +48,7 @@ TEST(deliver_keeps_its_promises_in_worlds_by_chance) {
   const char *seconds_text = getenv("OND_SIM_SECONDS");
   unsigned long long seed = seed_text ? strtoull(seed_text, NULL, 10) : SEED_DEFAULT;
   double seconds = seconds_text ? strtod(seconds_text, NULL) : seed_text ? 0 : SECONDS_DEFAULT;
-  unsigned long long stops[OND_STOP_COMMIT + 1] = {0};
+  unsigned long long stops[OND_STOP_SCRIPT + 1] = {0};
   unsigned long long n = 0;
   struct timespec begin;
 
@@ -61,7 +61,7 @@ TEST(deliver_keeps_its_promises_in_worlds_by_chance) {
     n++;
   } while (seconds_since(&begin) < seconds);
   unit_note("%llu worlds in %.1f s", n, seconds_since(&begin));
-  for (int stop = OND_STOP_NONE; stop <= OND_STOP_COMMIT; stop++) {
+  for (int stop = OND_STOP_NONE; stop <= OND_STOP_SCRIPT; stop++) {
     unit_note("  stopped by %s: %llu", ond_stop_name(stop), stops[stop]);
     CHECK(n < 1000 || stops[stop] > 0); /* the worlds are varied enough */
   }
@@ -348,6 +348,23 @@ TEST(deliver_accepts_nothing_that_never_started) {
   CHECK_INT(world.stats.accepted, 0);
   CHECK_INT(sim_count(&world, OND_OUT_ACCEPTED), 0);
   CHECK(sim_count(&world, OND_OUT_UNAVAILABLE) > 0);
+}
+
+/* Whoever makes the requests cannot go on: nothing has failed, and what is on its way is waited for. */
+TEST(deliver_stops_where_nothing_more_may_start) {
+  SimConfig c;
+
+  sim_config_default(&c);
+  c.creates = 40;
+  c.policy.concurrency = 3;
+  c.latency_min = c.latency_max = SIM_S;
+  c.start_stopped = 150;
+  deliver(&c);
+  CHECK_INT(world.stop, OND_STOP_SCRIPT);
+  CHECK_INT(world.n_retries, 0);
+  CHECK_INT(sim_count(&world, OND_OUT_ACCEPTED), world.n_starts);
+  CHECK_INT(sim_count(&world, OND_OUT_ACCEPTED) + sim_count(&world, OND_OUT_NOT_SENT), world.n_taken);
+  CHECK(sim_count(&world, OND_OUT_NOT_SENT) > 0);
 }
 
 TEST(deliver_in_order_lets_nothing_pass_a_failed_try) {

@@ -71,7 +71,7 @@ static OndTask *io_next(void *arg) {
   Sim *sim = arg;
   SimRow *row = &sim->rows[sim->n_taken];
 
-  EXPECT(!sim->asked && !sim->commit_failed && !sim->breaker_due && !sim->auth_due && !sim->drained);
+  EXPECT(!sim->asked && !sim->commit_failed && !sim->breaker_due && !sim->auth_due && !sim->drained && !sim->halted);
   EXPECT(sim->now >= sim->permit_due); /* what waits for a permit is not put into a window ahead */
   EXPECT(sim->held_rows == 0 || sim->held_bytes < sim->config->policy.window_bytes_max);
   EXPECT(sim->held_rows <= (int64_t)HELD_WINDOWS * sim->config->policy.window_rows_max);
@@ -121,7 +121,7 @@ static void check_outcome(Sim *sim, const SimRow *row) {
   EXPECT_ROW(row, t->http_status == row->status);
   EXPECT_ROW(row, t->sent_at == row->sent_at && t->late_at == row->late_at);
   EXPECT_ROW(row, !t->interrupted || t->outcome == OND_OUT_NOT_SENT || t->outcome == OND_OUT_UNKNOWN);
-  EXPECT_ROW(row, !t->interrupted || sim->asked || sim->breaker_due || sim->auth_due ||
+  EXPECT_ROW(row, !t->interrupted || sim->halted || sim->asked || sim->breaker_due || sim->auth_due ||
                       sim->longest_wait > sim->config->policy.permit_wait_max_us || sim->config->policy.breaker_throttled < 1000 ||
                       sim->stats.refused + sim->stats.unmentioned >= sim->config->policy.breaker_refusals);
 }
@@ -249,7 +249,7 @@ static void check_start(Sim *sim, const OndRequest *r) {
   const SimRow *first = r->tasks[0]->row;
   size_t bytes = 0;
 
-  EXPECT(!sim->commit_failed && !sim->asked && !sim->breaker_due && !sim->auth_due);
+  EXPECT(!sim->commit_failed && !sim->asked && !sim->breaker_due && !sim->auth_due && !sim->halted);
   EXPECT(sim->longest_wait <= policy->permit_wait_max_us);
   EXPECT(sim->stats.accepted > 0 || sim->stats.refused + sim->stats.unmentioned < policy->breaker_refusals);
   EXPECT(sim->n_flights < (policy->ordered ? 1 : policy->concurrency));
@@ -465,6 +465,11 @@ static OndStart io_start(void *arg, OndRequest *r, int *bad) {
   size_t bytes = 0;
 
   check_start(sim, r);
+  EXPECT(!sim->halted);
+  if (chance(&sim->random, sim->config->start_stopped)) {
+    sim->halted = true;
+    return OND_START_STOP;
+  }
   for (int i = 0; i < r->n; i++) {
     if (((SimRow *)r->tasks[i]->row)->kind == SIM_BAD) {
       *bad = i;
@@ -725,6 +730,7 @@ static void check_stop(Sim *sim) {
   case OND_STOP_AUTH: EXPECT(sim->auth_due); break;
   case OND_STOP_REFUSALS: EXPECT(sim->stats.refused + sim->stats.unmentioned >= policy->breaker_refusals); break;
   case OND_STOP_RATE: EXPECT(sim->longest_wait > policy->permit_wait_max_us || policy->breaker_throttled < 1000); break;
+  case OND_STOP_SCRIPT: EXPECT(sim->halted); break;
   case OND_STOP_COMMIT: break;
   }
   EXPECT((sim->stop == OND_STOP_COMMIT) == sim->commit_failed);

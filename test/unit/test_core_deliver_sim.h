@@ -80,7 +80,7 @@ typedef struct SimConfig {
   bool by_row;       /* the answer has an outcome for each row; else a poison row refuses its batch */
   bool may_bisect;   /* the refusal may be about single rows */
   /* answers in 1/1000 */
-  int no_answer, five_hundred, throttled, unavailable, auth, again, start_failed, row_throttled, row_unknown;
+  int no_answer, five_hundred, throttled, unavailable, auth, again, start_failed, start_stopped, row_throttled, row_unknown;
   int lookups;       /* rows that are looked up first, in 1/1000 */
   int conflicts;     /* creates that find the record there and go on as updates, likewise */
   int job_steps;     /* a write goes on with up to so many further steps */
@@ -131,7 +131,7 @@ typedef struct Sim {
   bool starved;
   int64_t starved_since, starved_us;
   int failures, auth_failures;
-  bool breaker_due, auth_due, asked, commit_failed, abandoned, drained;
+  bool breaker_due, auth_due, asked, commit_failed, abandoned, drained, halted; /* halted: a start has said that nothing more may start */
   int n_commits, window_no, polls, idle_polls, polls_after_stop;
   int64_t held_rows;
   size_t held_bytes;

@@ -69,6 +69,7 @@ static void random_faults(SimConfig *c, unsigned long long *random) {
   c->auth = chance(random, 100) ? (int)pick(random, 1, 300) : 0;
   c->again = rare(random, 300);
   c->start_failed = rare(random, 100);
+  c->start_stopped = rare(random, 10);
   c->row_throttled = rare(random, 100);
   c->row_unknown = rare(random, 100);
   if (chance(random, 30)) { /* an outage */
