@@ -44,13 +44,14 @@ COMMENT ON COLUMN ondatra.destination_grants.level IS 'sync: syncs may send to i
 
 CREATE VIEW ondatra.syncs WITH (security_barrier) AS
   SELECT s.sync_id, s.name, s.owner, s.model, d.name AS destination, s.object, s.key, s.mode, s.mapping::jsonb AS mapping, s.schedule, s.options, s.state,
-         s.state_reason, s.next_run_at, s.last_run_id, s.created_at, s.updated_at
+         s.state_reason, s.next_run_at, s.last_run_id, s.created_at, s.updated_at, s.model_search_path AS search_path
   FROM ondatra.all_syncs s
   LEFT JOIN ondatra.all_destinations d ON d.destination_id OPERATOR(pg_catalog.=) s.destination_id
   WHERE pg_catalog.pg_has_role(s.owner::oid, 'USAGE');
 COMMENT ON VIEW ondatra.syncs IS 'Syncs: model, destination, key, mode and schedule, and the state each is in.';
 COMMENT ON COLUMN ondatra.syncs.owner IS 'The role that made it; the model is read with this role''s rights.';
 COMMENT ON COLUMN ondatra.syncs.model IS 'What is read: a relation or one SELECT.';
+COMMENT ON COLUMN ondatra.syncs.search_path IS 'Of its creation: the model is read with it.';
 COMMENT ON COLUMN ondatra.syncs.key IS 'The columns that identify a row; where none were given, the table''s primary key.';
 COMMENT ON COLUMN ondatra.syncs.mapping IS 'Field to source; NULL: every column under its own name.';
 COMMENT ON COLUMN ondatra.syncs.schedule IS 'An interval, or five cron fields for pg_cron; NULL: manual, runs when somebody asks.';

@@ -118,6 +118,9 @@ our %FORBIDDEN = (
     kill_superusers => q{WITH s AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename OPERATOR(pg_catalog.=) 'SUPERUSER')
         SELECT 1 / count(*) FROM s WHERE pg_terminate_backend(pid)},
     set_secret => q{SELECT ondatra.set_secret('x', 'y')},
+    apply_config => q{SELECT ondatra.apply_config('{"syncs": {"mallorys": {"model": "mallory.t", "destination": "mallorys", "state": "paused"}}}')},
+    config_put => q{SELECT ondatra.config_put('sync', 'mallorys', NULL, '{"model": "SELECT 1 AS id", "destination": "mallorys", "key": ["id"], "search_path": "mallory"}')},
+    apply_config_drop => q{SELECT ondatra.apply_config('{"syncs": {"mallorys": null}}')},
     arm => q{SELECT ondatra.arm('trust')},
     check_arming => q{SELECT ondatra.check_arming()},
     grant_destination => q{SELECT ondatra.grant_destination('mallorys', 'bob')},
@@ -135,6 +138,7 @@ our %FORBIDDEN = (
     explain_sync => q{SELECT ondatra.explain_sync('mallorys')},
     retry_failed => q{SELECT ondatra.retry_failed('mallorys')},
     rebase_sync => q{SELECT ondatra.rebase_sync('mallorys')},
+    reconcile_sync => q{SELECT ondatra.reconcile_sync('mallorys')},
     resend_sync => q{SELECT ondatra.resend_sync('mallorys')},
     run_sync => q{SELECT ondatra.run_sync('mallorys', wait => false)},
     trigger_other => q{SELECT ondatra.trigger_sync('bobs')},
@@ -161,7 +165,7 @@ our %FORBIDDEN = (
 );
 
 # Functions that a model may call: they change nothing and show what is its owner's.
-our @HARMLESS_FUNCTIONS = qw(check_connector live_destinations live_runs row_hash);
+our @HARMLESS_FUNCTIONS = qw(check_connector config_before config_diff config_entry config_order config_patch export_config live_destinations live_runs row_hash);
 
 # What may well work, and must not matter.
 our %HARMLESS = (
