@@ -45,6 +45,23 @@ $t->sql("SELECT ondatra.resume_sync('still')");
 $t->poll_sql("SELECT count(*) > 0 FROM ondatra.sync_runs WHERE sync_name = 'still'", 't', 'until it is resumed');
 $t->sql("SELECT ondatra.pause_sync(name) FROM ondatra.syncs");
 
+# --- jitter: up to so much after the due time, which stays where it is
+for my $n (1 .. 8) {
+    $t->sync("j$n", 'SELECT 1 AS id', 'still', schedule => '1 day', paused => 'true', options => {jitter => $n == 8 ? '3 days' : '2 hours'});
+    $t->sql("SELECT ondatra.resume_sync('j$n')");
+}
+$t->poll_sql("SELECT count(*) FROM ondatra.syncs WHERE name LIKE 'j_' AND state = 'active'", '8', 'those with jitter begin at once, too');
+my $late = "(SELECT name, extract(epoch FROM next_run_at - anchor)::int - 86400 AS late FROM ondatra.all_syncs WHERE name LIKE 'j_') j";
+is($t->admin("SELECT bool_and(late >= 0 AND late < 7200) FROM $late WHERE name < 'j8'"), 't', 'within the jitter');
+cmp_ok($t->admin("SELECT count(DISTINCT late) FROM $late"), '>', 4, 'by chance');
+is($t->admin("SELECT bool_and(late >= 0 AND late < 86400) FROM $late WHERE name = 'j8'"), 't', 'before the next due time');
+$t->admin("UPDATE ondatra.all_syncs SET next_run_at = now(), anchor = anchor - interval '10 days 1 hour' WHERE name = 'j1'");
+$t->sql("SELECT ondatra.trigger_sync('j1')");
+$t->poll_sql("SELECT count(*) > 1 FROM ondatra.sync_runs WHERE sync_name = 'j1' AND finished_at IS NOT NULL", 't', 'it runs again');
+is($t->admin("SELECT mod(extract(epoch FROM next_run_at - anchor)::bigint, 86400) BETWEEN 0 AND 7200 FROM ondatra.all_syncs WHERE name = 'j1'"), 't', 'anchored as before');
+$t->sql_fails(q{SELECT ondatra.update_sync('j1', options => '{"jitter": "soon"}')}, qr/invalid value for option "jitter": "soon".*Use a duration/s, 'jitter is a duration');
+$t->sql("SELECT ondatra.drop_sync(name) FROM ondatra.syncs WHERE name LIKE 'j_'");
+
 # --- the launcher survives
 my ($launcher) = background_workers($t, 'launcher');
 $t->admin("SELECT pg_terminate_backend($launcher)");
