@@ -113,7 +113,7 @@ sub slurp {
     my ($path) = @_;
     open my $fh, '<', $path or return '';
     local $/;
-    return scalar <$fh>;
+    return scalar(<$fh>) // ''; # a process may end while its file in /proc is read
 }
 
 # True as soon as the code returns true; after the time-out false, and the test says so.
@@ -160,14 +160,16 @@ sub rows {
     return @{ $json_text->decode($self->sql("SELECT coalesce(json_agg(q), '[]') FROM ($query) q")) };
 }
 
+# While a server begins again after a crash it refuses connections, or ends them.
 sub poll_sql {
     my ($self, $sql, $expected, $name) = @_;
-    my $last = '';
-    my $end = time + $SECONDS;
-    while (($last = $self->sql($sql)) ne $expected && time < $end) {
-        usleep(50_000);
-    }
-    return is($last, $expected, $name || $sql);
+    my ($status, $last, $err);
+    my $ok = $self->poll(sub {
+        ($status, $last, $err) = $self->psql_as('ann', $sql);
+        die "$sql\n$err\n" if $status && $err !~ /connection to server|server closed the connection|terminating connection/;
+        return !$status && $last eq $expected;
+    });
+    return is($ok ? $expected : $status ? $err : $last, $expected, $name || $sql);
 }
 
 sub literal {
