@@ -106,6 +106,10 @@ static void wait_until(int64 until_us) {
     sleep_us(until_us - now);
 }
 
+void ond_caller_wait(int64 us) {
+  wait_until(ond_clock_us() + us);
+}
+
 static void get_permit(OndCaller *c, int rate_group) {
   int64 wait;
 

@@ -39,6 +39,9 @@ extern void ond_caller_close(OndCaller *c);
  */
 extern OndAnswer ond_caller_exchange(OndCaller *c, int rate_group, const OndStatusRules *statuses, bool safe, bool bare);
 
+/* Waits; interrupts are served. */
+extern void ond_caller_wait(int64 us);
+
 /* An error in the words of the last answer; what: "page 3 of object \"contacts\"". */
 extern _Noreturn void ond_caller_fail(const OndCaller *c, const char *what);
 

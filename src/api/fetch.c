@@ -155,21 +155,32 @@ static bool take_guarded(const OndRecord *record, void *arg) {
   return ok;
 }
 
+static void wait_for_report(Fetch *f) {
+  OndError err = {0};
+  int64 us = ond_paging_wait_us(&f->paging, ond_clock_us(), &err);
+
+  if (us < 0)
+    ond_raise(&err);
+  ond_caller_wait(us);
+}
+
 static void read_pages(Fetch *f) {
-  const OndOperation *operation = ond_list_operation(ond_connector_list(f->caller.connector));
-  const OndOperationInfo *info = ond_operation_info(operation);
   OndError err = {0};
 
   while (f->paging.more) {
+    const OndOperationInfo *info = ond_operation_info(ond_paging_operation(&f->paging));
     Guarded guarded = {f, NULL};
+    char label[100];
     bool ok;
 
+    wait_for_report(f);
+    ond_paging_label(&f->paging, label, sizeof(label));
     ond_http_request_free(&f->caller.request);
     ond_http_request_init(&f->caller.request);
     if (!ond_paging_render(&f->paging, &f->input, &f->caller.request, &err))
       ond_raise(&err);
     if (ond_caller_exchange(&f->caller, info->rate_group, &info->statuses, true, f->paging.foreign) != OND_ANSWER_READ)
-      ond_caller_fail(&f->caller, psprintf("page " INT64_FORMAT " of the list", f->paging.pages + 1));
+      ond_caller_fail(&f->caller, label);
     ok = ond_paging_read(&f->paging, f->caller.response, f->parts, take_guarded, &guarded, &err);
     if (guarded.error != NULL)
       ReThrowError(guarded.error);

@@ -145,8 +145,8 @@ static struct json_object *harmless(const char *parent, const char *name) {
 }
 
 /* A step that is right, whatever the others are; name: its number. */
-static struct json_object *harmless_step(const char *name) {
-  struct json_object *step = json_tokener_parse("{\"method\": \"POST\", \"body\": [\"$each\", \"{{key}}\"]}");
+static struct json_object *harmless_step(const char *name, bool of_list) {
+  struct json_object *step = json_tokener_parse(of_list ? "{\"method\": \"POST\"}" : "{\"method\": \"POST\", \"body\": [\"$each\", \"{{key}}\"]}");
 
   json_object_object_add(step, "name", json_object_new_string(name));
   return step;
@@ -174,9 +174,10 @@ static bool repair(Check *k, const char *pointer, bool out) {
   name = p.tokens[p.n - 1].p;
   if (json_object_is_type(parent, json_type_array)) {
     bool step = p.n > 1 && strcmp(p.tokens[p.n - 2].p, "steps") == 0;
+    bool of_list = p.n > 2 && strcmp(p.tokens[p.n - 3].p, "list") == 0;
 
     return p.indexes[p.n - 1] >= 0 &&
-           json_object_array_put_idx(parent, (size_t)p.indexes[p.n - 1], step ? harmless_step(name) : json_object_new_string("x")) == 0;
+           json_object_array_put_idx(parent, (size_t)p.indexes[p.n - 1], step ? harmless_step(name, of_list) : json_object_new_string("x")) == 0;
   }
   if (!json_object_is_type(parent, json_type_object)) {
     return false;

@@ -78,6 +78,7 @@ bool ond_natural_key(const OndConnector *c, int n, const OndBytes *texts, const 
 
 typedef struct Comparison {
   bool texts;
+  struct json_object *null; /* what a null is sent as; NULL: null */
   const char *const *skip;
   OndBuf *out;
   OndBuf path, one, other;
@@ -94,7 +95,7 @@ static OndBytes text_of(struct json_object *value, OndBuf *out) {
 }
 
 static bool is_empty(const Comparison *c, struct json_object *value) {
-  return !value || (c->texts && json_object_is_type(value, json_type_string) && json_object_get_string_len(value) == 0);
+  return !value || (c->null && json_object_equal(value, c->null)) || ((c->texts || c->null) && json_object_is_type(value, json_type_string) && json_object_get_string_len(value) == 0);
 }
 
 static bool same_scalar(Comparison *c, struct json_object *ours, struct json_object *theirs) {
@@ -219,7 +220,7 @@ static void compare_members(Comparison *c, struct json_object *ours, struct json
   }
 }
 
-int ond_compare_fields(OndBytes ours, OndBytes theirs, bool texts, const char *const *skip, OndBuf *out) {
+int ond_compare_fields(OndBytes ours, OndBytes theirs, bool texts, OndBytes null, const char *const *skip, OndBuf *out) {
   Comparison c = {.texts = texts, .skip = skip, .out = out};
   struct json_object *mine = NULL;
   struct json_object *record = NULL;
@@ -227,6 +228,9 @@ int ond_compare_fields(OndBytes ours, OndBytes theirs, bool texts, const char *c
   bool ok = ours.p && ond_document_parse(ours.p, ours.n, &mine, &problem) && json_object_is_type(mine, json_type_object) &&
             (!theirs.p || ond_document_parse(theirs.p, theirs.n, &record, &problem));
 
+  if (null.p && !ond_document_parse(null.p, null.n, &c.null, &problem)) {
+    c.null = NULL;
+  }
   ond_buf_init(&c.path, PATH_BYTES_MAX);
   ond_buf_init(&c.one, VALUE_BYTES_MAX);
   ond_buf_init(&c.other, VALUE_BYTES_MAX);
@@ -237,6 +241,7 @@ int ond_compare_fields(OndBytes ours, OndBytes theirs, bool texts, const char *c
   (void)ond_buf_append_char(out, '}');
   json_object_put(mine);
   json_object_put(record);
+  json_object_put(c.null);
   ond_buf_free(&c.path);
   ond_buf_free(&c.one);
   ond_buf_free(&c.other);

@@ -28,9 +28,9 @@ extern bool ond_natural_key(const OndConnector *c, int n, const OndBytes *texts,
 /*
  * Compares the fields of a row (a JSON object, as it is sent) with those of a record (JSON; absent: it has none): every member of ours, members of members too; what else the
  * record has does not count. Numbers are equal by value, times as exactly as the API keeps them, null is as good as not there. texts: the API gives all values as
- * texts, so 1.5 is "1.50", and null is "". skip: top-level members that do not count, NULL at its end; may be NULL.
+ * texts, so 1.5 is "1.50", and null is "". null: what a null is sent as (ond_connector_null()): it and "" are as good as null then. skip: top-level members that do not count, NULL at its end; may be NULL.
  * Appends {"plan": {"model": "gold", "destination": null}} with what differs, values cut. Returns how many fields differ; -1: one of the two could not be read.
  */
-extern int ond_compare_fields(OndBytes ours, OndBytes theirs, bool texts, const char *const *skip, OndBuf *out);
+extern int ond_compare_fields(OndBytes ours, OndBytes theirs, bool texts, OndBytes null, const char *const *skip, OndBuf *out);
 
 #endif

@@ -277,11 +277,10 @@ extern bool ond_connector_render(const OndConnector *c, const OndOperation *o, c
 
 /* "list" of the object; NULL: it has none. */
 extern const OndList *ond_connector_list(const OndConnector *c);
-extern const OndOperation *ond_list_operation(const OndList *l);
 /* The names that {{arg.x}} of the list may have: index -> name; NULL past the end. */
 extern const char *ond_connector_arg(const OndConnector *c, int index);
 
-/* Where a reader stands in a list. */
+/* Where a reader stands in a list: in the steps before its pages, or at a page. */
 typedef struct OndPaging {
   const OndConnector *c;
   const OndList *list;
@@ -290,6 +289,10 @@ typedef struct OndPaging {
   bool more;                  /* there is another page to ask for */
   bool foreign;               /* it is at a host that gets no credentials */
   /* its own */
+  int step;                   /* of those before the pages; past them: the pages */
+  OndBuf job;                 /* what they have captured, a JSON object */
+  int64_t wait_ms;            /* before the next time that the step polls; 0: its first */
+  int64_t until_us;           /* when the steps must be done; 0: not begun */
   OndBuf cursor;              /* JSON; empty: the first page */
   OndBuf url;                 /* of the next page, absolute; empty: by the cursor */
   OndBuf seen;                /* an earlier cursor or URL: whoever meets it again goes in circles */
@@ -298,7 +301,13 @@ typedef struct OndPaging {
 
 extern void ond_paging_init(OndPaging *p, const OndConnector *c, const OndList *list);
 extern void ond_paging_free(OndPaging *p);
-/* The request for the next page. input->cursor is set here. */
+/* The operation of the next request: its limits and the meaning of its statuses. */
+extern const OndOperation *ond_paging_operation(const OndPaging *p);
+/* What the next request is about, in words: "page 3 of the list", "step \"poll\" of the list". */
+extern void ond_paging_label(const OndPaging *p, char *out, size_t n);
+/* Microseconds to wait before the next request; -1 and err: the steps take longer than they may. now_us: a monotonic clock. */
+extern int64_t ond_paging_wait_us(OndPaging *p, int64_t now_us, OndError *err);
+/* The next request: a step's, or the next page's. input->cursor is set here. */
 extern bool ond_paging_render(OndPaging *p, OndListInput *input, OndHttpRequest *out, OndError *err);
 
 /* In parts, for pages that somebody else renders and reads: where to ask (before and after the request is rendered), and what comes next. */
@@ -319,7 +328,7 @@ typedef struct OndRecord {
 typedef bool (*OndRecordTaker)(const OndRecord *record, void *arg);
 
 /*
- * Reads an answer (whose OndAnswer is READ): hands over its records and finds the next page (p->more). False and err: it cannot be read, says that it
+ * Reads an answer (whose OndAnswer is READ). Of a step: finds the next one. Of a page: hands over its records and finds the next page (p->more). False and err: it cannot be read, says that it
  * failed, goes in circles, has more pages than it may, or names a page at a host that the connector does not declare. want: what of OndRecord beside json is filled in.
  */
 extern bool ond_paging_read(OndPaging *p, const OndHttpResponse *response, bool want_parts, OndRecordTaker take, void *arg, OndError *err);

@@ -6,11 +6,14 @@
 #include <string.h>
 #include "connector/operation.h"
 #include "connector/reference.h"
+#include "connector/request.h"
+#include "connector/step.h"
 
 #define PAGES_MAX 1000000
 
 static const char *const MEMBERS[] = {"method", "path",   "query", "headers", "encoding", "content_type", "body",   "rate",    "refused", "retry", "ok",   "error",
-                                      "rows",   "format", "key",   "id",      "fields",   "remote",       "compare", "skip", "next",    "pages_max", NULL};
+                                      "rows",   "format", "key",   "id",      "fields",   "remote",       "compare", "skip", "next",    "pages_max",
+                                      "url",    "steps",  "jobs",  NULL};
 
 static bool parse_key(OndConnector *c, OndList *l, const OndNode *list, OndError *err) {
   OndNode at;
@@ -25,7 +28,7 @@ static bool parse_captures(OndConnector *c, OndList *l, const OndNode *list, Ond
 }
 
 static bool parse_records(OndConnector *c, OndList *l, const OndNode *list, OndError *err) {
-  static const char *const FORMATS[] = {"json", "lines", NULL};
+  static const char *const FORMATS[] = {"json", "lines", "csv", NULL};
   static const char *const COMPARE[] = {"exact", "text", NULL};
   int format = 0, compare = 0;
   OndNode at;
@@ -37,9 +40,10 @@ static bool parse_records(OndConnector *c, OndList *l, const OndNode *list, OndE
     return false;
   }
   l->lines = format == 1;
-  l->compare_text = compare == 1;
-  if (l->lines && l->rows) {
-    return ond_node_fail(list, err, "an answer of lines has no \"rows\": each line is a record");
+  l->csv = format == 2;
+  l->compare_text = compare == 1 || l->csv;
+  if ((l->lines || l->csv) && l->rows) {
+    return ond_node_fail(list, err, "an answer of %s has no \"rows\": each line is a record", FORMATS[format]);
   }
   if (!ond_node_get(list, "skip", &at)) {
     return true;
@@ -59,6 +63,24 @@ static bool parse_numbers(OndList *l, const OndNode *at, bool page, OndError *er
          (page || ond_member_int(at, "step", 1, 1000000, &l->step, err));
 }
 
+/* {"header": "X-Next"} of a cursor */
+static bool parse_header(OndConnector *c, OndList *l, const OndNode *at, OndError *err) {
+  static const char *const VALID[] = {"header", NULL};
+  OndNode header;
+
+  if (!ond_node_object(at, VALID, err)) {
+    return false;
+  }
+  if (!ond_node_get(at, "header", &header)) {
+    return ond_node_missing(at, "header", "{\"header\": \"X-Next-Cursor\"}", err);
+  }
+  if (!ond_node_string(&header, &l->header, err) || !ond_request_header_name(&header, l->header, err)) {
+    return false;
+  }
+  l->header = ond_arena_strdup(c->arena, l->header);
+  return true;
+}
+
 static bool parse_way(OndConnector *c, OndList *l, const OndNode *next, OndError *err) {
   static const char *const WAYS[] = {"cursor", "url", "link", "page", "offset", "last"};
   static const OndNext KINDS[] = {OND_NEXT_CURSOR, OND_NEXT_URL, OND_NEXT_LINK, OND_NEXT_PAGE, OND_NEXT_OFFSET, OND_NEXT_LAST};
@@ -76,6 +98,9 @@ static bool parse_way(OndConnector *c, OndList *l, const OndNode *next, OndError
     ond_node_fail(next, err, "\"next\" needs one of \"cursor\", \"url\", \"link\", \"page\", \"offset\" and \"last\"");
     ond_error_hint(err, "For example {\"cursor\": \"/paging/next/after\"}, {\"link\": \"next\"} or {\"page\": {\"first\": 1}}.");
     return false;
+  }
+  if (l->next == OND_NEXT_CURSOR && json_object_is_type(found.value, json_type_object)) {
+    return parse_header(c, l, &found, err);
   }
   if (l->next == OND_NEXT_PAGE || l->next == OND_NEXT_OFFSET) {
     return parse_numbers(l, &found, l->next == OND_NEXT_PAGE, err);
@@ -131,8 +156,13 @@ OndList *ond_list_parse(OndConnector *c, const OndNode *at, OndError *err) {
   OndList *l = ond_arena_alloc(c->arena, sizeof(*l));
 
   l->pages_max = PAGES_MAX;
+  if (!ond_steps_parse_list(c, at, &l->report, err)) {
+    return NULL;
+  }
   c->names_cursor = false;
   l->request = ond_operation_parse_list(c, at, MEMBERS, err);
+  l->uses = c->job_uses;
+  c->job_names = c->job_uses = NULL;
   if (!l->request || !parse_records(c, l, at, err) || !ond_list_parse_next(c, l, at, err) ||
       !ond_member_int(at, "pages_max", 1, PAGES_MAX, &l->pages_max, err)) {
     return NULL;

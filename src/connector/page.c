@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "connector/condition.h"
+#include "connector/csv.h"
 #include "connector/list.h"
 #include "connector/members.h"
 #include "connector/message.h"
@@ -25,16 +26,13 @@ const OndList *ond_connector_list(const OndConnector *c) {
   return c->list;
 }
 
-const OndOperation *ond_list_operation(const OndList *l) {
-  return l->request;
-}
-
 const char *ond_connector_arg(const OndConnector *c, int index) {
   return index >= 0 && index < c->n_args ? c->args[index] : NULL;
 }
 
 void ond_paging_init(OndPaging *p, const OndConnector *c, const OndList *list) {
   *p = (OndPaging){.c = c, .list = list, .more = true, .until = 1};
+  ond_buf_init(&p->job, CURSOR_BYTES_MAX);
   ond_buf_init(&p->cursor, CURSOR_BYTES_MAX);
   ond_buf_init(&p->url, CURSOR_BYTES_MAX);
   ond_buf_init(&p->seen, CURSOR_BYTES_MAX);
@@ -47,6 +45,7 @@ void ond_paging_init(OndPaging *p, const OndConnector *c, const OndList *list) {
 }
 
 void ond_paging_free(OndPaging *p) {
+  ond_buf_free(&p->job);
   ond_buf_free(&p->cursor);
   ond_buf_free(&p->url);
   ond_buf_free(&p->seen);
@@ -57,11 +56,18 @@ static OndBytes bytes_of(const OndBuf *b) {
 }
 
 bool ond_paging_render(OndPaging *p, OndListInput *input, OndHttpRequest *out, OndError *err) {
-  OndRenderContext context = {.list = input};
+  const OndOperation *o = ond_paging_operation(p);
+  OndRenderContext context = {.list = input, .job = bytes_of(&p->job)};
+  OndError ignored;
 
   ond_paging_place(p, input);
-  if (!ond_connector_render(p->c, p->list->request, NULL, 0, &context, out, NULL, err)) {
+  if (!ond_connector_render(p->c, o, NULL, 0, &context, out, NULL, err)) {
     return false;
+  }
+  if (o->request.absolute && p->url.len == 0) {
+    p->foreign = ond_connector_host(p->c, out->url, &ignored) != OND_HOST_OWN;
+  } else if (p->pages == 0) {
+    p->foreign = false;
   }
   ond_paging_aim(p, out);
   return true;
@@ -226,6 +232,26 @@ static bool read_lines(Page *page, const OndHttpResponse *response) {
   return true;
 }
 
+static bool read_csv(Page *page, const OndHttpResponse *response) {
+  struct json_object *record;
+  OndCsvReader reader;
+  bool ok = true;
+
+  if (ond_csv_open(&reader, response->body.data ? response->body.data : "", response->body.len)) {
+    while (ok && !page->stopped && ond_csv_next(&reader, &record)) {
+      ok = record ? take_record(page, record) : fail_read(page, "has a record that does not fit the line of names");
+      if (record && page->p->list->next == OND_NEXT_LAST) {
+        keep_last(page, record);
+      }
+      json_object_put(record);
+    }
+  } else if (response->body.len > 0) {
+    ok = fail_read(page, "is no CSV");
+  }
+  ond_csv_close(&reader);
+  return ok;
+}
+
 /* ---- the next page ---- */
 
 /* -1: not told. */
@@ -269,11 +295,17 @@ static void next_number(Page *page) {
 }
 
 /* A cursor of the answer: null, false, "" and what is not there end the list. */
-static bool next_cursor(Page *page, struct json_object *document) {
+static bool next_cursor(Page *page, struct json_object *document, const OndHttpResponse *response) {
   OndPaging *p = page->p;
   struct json_object *value;
 
   ond_buf_reset(&p->cursor);
+  if (p->list->header) {
+    OndBytes text = ond_http_response_header(response, p->list->header);
+
+    p->more = text.p && text.n > 0 && !(text.n == 4 && memcmp(text.p, "null", 4) == 0);
+    return !p->more || ond_buf_append_json_string(&p->cursor, text.p, text.n) || fail_read(page, "has a cursor that is too long");
+  }
   if (!ond_document_at(document, &p->list->next_at, &value) || !value || json_object_is_type(value, json_type_boolean) ||
       (json_object_is_type(value, json_type_string) && json_object_get_string_len(value) == 0)) {
     p->more = false;
@@ -328,7 +360,7 @@ static bool find_next(Page *page, struct json_object *document, const OndHttpRes
     return true;
   }
   switch (p->list->next) {
-  case OND_NEXT_CURSOR: return next_cursor(page, document);
+  case OND_NEXT_CURSOR: return next_cursor(page, document, response);
   case OND_NEXT_URL:
     if (ond_document_at(document, &p->list->next_at, &value) && json_object_is_type(value, json_type_string)) {
       target = (OndBytes){json_object_get_string(value), (size_t)json_object_get_string_len(value)};
@@ -386,8 +418,8 @@ static bool read_page(Page *page, const OndHttpResponse *response) {
   const char *problem;
   bool ok;
 
-  if (p->list->lines) {
-    ok = read_lines(page, response);
+  if (p->list->lines || p->list->csv) {
+    ok = p->list->csv ? read_csv(page, response) : read_lines(page, response);
   } else if (!ond_document_parse(response->body.data, response->body.len, &document, &problem)) {
     ond_error_set(page->err, "page %" PRId64 " of the list %s", p->pages + 1, problem);
     return false;
@@ -461,6 +493,9 @@ bool ond_paging_read(OndPaging *p, const OndHttpResponse *response, bool want_pa
   OndBuf *bufs[] = {&page.json, &page.fields, &page.remote, &page.id, &page.last};
   bool ok;
 
+  if (ond_paging_in_report(p)) {
+    return ond_paging_read_step(p, response, err);
+  }
   for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++) {
     ond_buf_init(bufs[i], RECORD_BYTES_MAX);
   }

@@ -196,7 +196,7 @@ static bool resolve_list(const OndScope *s, const OndNode *at, OndTemplatePart *
     return true;
   }
   fail(at, err, part, "is not known in a list");
-  ond_error_hint(err, "A list can name cursor, fields, arg.x, var.x and object.");
+  ond_error_hint(err, "A list can name cursor, fields, arg.x, job.x, var.x and object.");
   return false;
 }
 
@@ -264,6 +264,9 @@ static bool resolve(const OndScope *s, const OndNode *at, OndTemplatePart *part,
     fail(at, err, part, "is not known here");
     ond_error_hint(err, "Outside of operations only variables are known: {{var.name}}.");
     return false;
+  }
+  if (s->o->kind == OND_KIND_LIST && !part->quoted && name_after(part, "job.")) {
+    return resolve_job(s, at, part, name_after(part, "job."), err);
   }
   if (s->o->kind == OND_KIND_LIST && !s->each && !(s->c->object && name_is(part, "object"))) {
     return resolve_list(s, at, part, err);

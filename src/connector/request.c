@@ -503,7 +503,7 @@ static bool parse_url(const OndScope *s, const OndNode *operation, const OndNode
   path_scope.path = true;
   out->absolute = true;
   if (ond_node_get(operation, "path", &path)) {
-    return ond_node_fail(operation, err, "a step has either \"path\" or \"url\"");
+    return ond_node_fail(operation, err, "a request has either \"path\" or \"url\"");
   }
   if (!ond_node_string(at, &text, err) || !ond_reference_parse(&path_scope, at, text, &out->url, err)) {
     return false;
@@ -525,7 +525,7 @@ static bool parse_url(const OndScope *s, const OndNode *operation, const OndNode
 static bool parse_place(const OndScope *s, const OndNode *operation, OndRequestTemplate *out, OndError *err) {
   OndNode member;
 
-  if (s->o && s->o->is_step && ond_node_get(operation, "url", &member)) {
+  if (s->o && (s->o->is_step || s->o->kind == OND_KIND_LIST) && ond_node_get(operation, "url", &member)) {
     return parse_url(s, operation, &member, out, err);
   }
   return !ond_node_get(operation, "path", &member) || parse_path(s, &member, out, err);

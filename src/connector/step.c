@@ -42,6 +42,10 @@
 static const char *const MEMBERS[] = {"name", "method", "path",  "url",   "query",  "headers", "encoding", "csv",  "content_type", "body", "rate",
                                       "fine", "refused", "retry", "ok",    "error",  "result",  "capture",  "poll", "when", "next", NULL};
 
+/* Steps before the pages of a list carry no rows, and have no results of their own. */
+static const char *const LIST_MEMBERS[] = {"name",  "method", "path", "url", "query", "headers", "encoding", "content_type", "body", "rate", "fine", "refused",
+                                           "retry", "ok",     "error", "capture", "poll", "when", NULL};
+
 /* ---- which steps need rows ---- */
 
 static bool is_row_slot(int slot, bool by_key) {
@@ -257,7 +261,7 @@ static bool parse_step(OndConnector *c, const OndNode *at, OndOperation *o, cons
   step->request->is_step = true;
   c->job_uses = NULL;
   c->names_cursor = false;
-  if (!ond_node_object(at, MEMBERS, err) || !parse_name(c, at, o, step, err) || !ond_operation_parse_step(c, step->request, at, err) ||
+  if (!ond_node_object(at, o->kind == OND_KIND_LIST ? LIST_MEMBERS : MEMBERS, err) || !parse_name(c, at, o, step, err) || !ond_operation_parse_step(c, step->request, at, err) ||
       !parse_captures(c, at, step, err) || !parse_poll(c, at, step, err) || !parse_pages(c, at, step, err) || !parse_condition(c, at, "when", &step->when, err)) {
     return false;
   }
@@ -285,6 +289,7 @@ static bool parse_step(OndConnector *c, const OndNode *at, OndOperation *o, cons
 
 static bool parse_jobs(const OndNode *operation, OndOperation *o, OndError *err) {
   static const char *const VALID[] = {"open", "timeout_ms", NULL};
+  static const char *const LIST_VALID[] = {"timeout_ms", NULL};
   int64_t open = 0;
   OndNode at;
 
@@ -292,7 +297,7 @@ static bool parse_jobs(const OndNode *operation, OndOperation *o, OndError *err)
   if (!ond_node_get(operation, "jobs", &at)) {
     return true;
   }
-  if (!ond_node_object(&at, VALID, err) || !ond_member_int(&at, "open", 1, OPEN_MAX, &open, err) ||
+  if (!ond_node_object(&at, o->kind == OND_KIND_LIST ? LIST_VALID : VALID, err) || !ond_member_int(&at, "open", 1, OPEN_MAX, &open, err) ||
       !ond_member_int(&at, "timeout_ms", 1000, TIMEOUT_MS_MAX, &o->info.job_timeout_ms, err)) {
     return false;
   }
@@ -343,11 +348,11 @@ static bool sum_up(const OndNode *steps, OndOperation *o, OndError *err) {
   return false;
 }
 
-bool ond_steps_parse(OndConnector *c, const OndNode *operation, const OndNode *steps, OndOperation *o, const char *key_header, OndError *err) {
+static bool parse_steps(OndConnector *c, const OndNode *operation, const OndNode *steps, OndOperation *o, const char *key_header, OndError *err) {
   bool ok = true;
   size_t n;
 
-  if (!check_members(operation, err) || !parse_jobs(operation, o, err) || !ond_node_array(steps, &n, err)) {
+  if (!parse_jobs(operation, o, err) || !ond_node_array(steps, &n, err)) {
     return false;
   }
   if (n == 0 || n > STEPS_MAX) {
@@ -360,8 +365,36 @@ bool ond_steps_parse(OndConnector *c, const OndNode *operation, const OndNode *s
 
     ok = parse_step(c, &step, o, key_header, err);
   }
-  c->job_names = c->job_uses = NULL;
+  c->job_uses = NULL;
+  return ok;
+}
+
+bool ond_steps_parse(OndConnector *c, const OndNode *operation, const OndNode *steps, OndOperation *o, const char *key_header, OndError *err) {
+  bool ok = check_members(operation, err) && parse_steps(c, operation, steps, o, key_header, err);
+
+  c->job_names = NULL;
   return ok && sum_up(steps, o, err);
+}
+
+bool ond_steps_parse_list(OndConnector *c, const OndNode *list, OndOperation **out, OndError *err) {
+  OndOperation *o;
+  OndNode at;
+
+  *out = NULL;
+  c->job_names = NULL;
+  if (!ond_node_get(list, "steps", &at)) {
+    return !ond_node_get(list, "jobs", &at) || ond_node_fail(&at, err, "\"jobs\" says something about a list with \"steps\" only");
+  }
+  o = ond_arena_alloc(c->arena, sizeof(*o));
+  o->kind = OND_KIND_LIST;
+  o->info.name = "list";
+  o->info.idempotent = true;
+  *out = o;
+  if (!parse_steps(c, list, &at, o, NULL, err)) {
+    return false;
+  }
+  o->info.n_steps = o->n_steps;
+  return true;
 }
 
 /* ---- looking ---- */
@@ -464,8 +497,7 @@ static int next_step(const OndOperation *o, int step, struct json_object *docume
   return step;
 }
 
-/* The first that the next step needs and nobody has captured. */
-static const char *missing_capture(const OndStep *next, const OndBuf *job) {
+const char *ond_step_missing(const OndName *uses, const OndBuf *job) {
   struct json_object *all = NULL;
   const char *problem;
   const char *missing = NULL;
@@ -473,7 +505,7 @@ static const char *missing_capture(const OndStep *next, const OndBuf *job) {
   if (job->len > 0) {
     (void)ond_document_parse(job->data, job->len, &all, &problem);
   }
-  for (const OndName *use = next->uses; use && !missing; use = use->next) {
+  for (const OndName *use = uses; use && !missing; use = use->next) {
     if (!all || !json_object_object_get_ex(all, use->name, NULL)) {
       missing = use->name;
     }
@@ -513,7 +545,7 @@ static OndStepEnd read_document(const OndOperation *o, const StepReading *r, Ond
     return ends(r, OND_STEP_UNREADABLE, "the answer has more to keep than there is room for");
   }
   *next = next_step(o, (int)(step - o->steps), r->document);
-  missing = *next < o->n_steps ? missing_capture(&o->steps[*next], job) : NULL;
+  missing = *next < o->n_steps ? ond_step_missing(o->steps[*next].uses, job) : NULL;
   if (missing) {
     snprintf(words, sizeof(words), "the answer does not tell \"%s\" of the job", missing);
     return ends(r, OND_STEP_UNREADABLE, words);

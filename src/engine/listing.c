@@ -131,7 +131,7 @@ static void wait_for_permit(Reader *r, int rate_group) {
 static void put_credentials(Reader *r) {
   OndError err = {0};
 
-  if (!ond_auth_trust(r->in->auth, r->request.url, &err) || !ond_auth_apply(r->in->auth, &r->request, &err))
+  if (!ond_connector_aim(r->in->spec->connector, r->in->auth, &r->request, &err) || !ond_auth_trust(r->in->auth, r->request.url, &err) || !ond_auth_apply(r->in->auth, &r->request, &err))
     ond_raise(&err);
 }
 
@@ -184,16 +184,17 @@ static void converse(Reader *r, int rate_group) {
 
 static _Noreturn void fail(const Reader *r) {
   const OndHttpResponse *answer = r->response;
-  char words[1001];
+  char words[1001], label[100];
 
+  ond_paging_label(&r->paging, label, sizeof(label));
   if (answer->transfer != OND_TRANSFER_OK) {
     r->in->host->budget_error(answer->error);
-    ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("page " INT64_FORMAT " of the list could not be read: %s", r->paging.pages + 1, answer->error)));
+    ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("%s could not be read: %s", label, answer->error)));
   }
   ond_connector_message(NULL, answer, words, sizeof(words));
   r->in->host->budget_error(words);
   ereport(ERROR, (errcode(answer->status == 401 || answer->status == 403 ? ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION : ERRCODE_CONNECTION_FAILURE),
-                  errmsg("page " INT64_FORMAT " of the list could not be read: HTTP %d", r->paging.pages + 1, answer->status), errdetail("%s", words)));
+                  errmsg("%s could not be read: HTTP %d", label, answer->status), errdetail("%s", words)));
 }
 
 /* Until there is an answer that can be read. */
@@ -263,15 +264,29 @@ static bool take_record(const OndRecord *record, void *arg) {
   return ok;
 }
 
-static void read_page(Reader *r, const OndOperationInfo *info) {
+/* Between the steps of a report. */
+static void wait_for_report(Reader *r) {
+  OndError err = {0};
+  int64 us = ond_paging_wait_us(&r->paging, ond_clock_us(), &err);
+  int64 until = ond_clock_us() + us;
+
+  if (us < 0)
+    ond_raise(&err);
+  while (ond_clock_us() < until)
+    sleep_us(r, until - ond_clock_us());
+}
+
+/* A page, or a step before the first one. */
+static void read_page(Reader *r) {
   OndError err = {0};
   bool ok;
 
+  wait_for_report(r);
   ond_http_request_free(&r->request);
   ond_http_request_init(&r->request);
   if (!ond_paging_render(&r->paging, &r->input, &r->request, &err))
     ond_raise(&err);
-  exchange(r, info);
+  exchange(r, ond_operation_info(ond_paging_operation(&r->paging)));
   ok = ond_paging_read(&r->paging, r->response, true, take_record, r, &err);
   if (r->error != NULL)
     ReThrowError(r->error);
@@ -304,7 +319,6 @@ int64 ond_listing_read(const OndListing *in, OndStore *store) {
   MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "ondatra list", ALLOCSET_DEFAULT_SIZES);
   MemoryContext saved = MemoryContextSwitchTo(context);
   const OndList *list = ond_connector_list(in->spec->connector);
-  const OndOperationInfo *info = ond_operation_info(ond_list_operation(list));
   MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
   Reader *r = palloc0(sizeof(Reader));
   int64 records;
@@ -322,7 +336,7 @@ int64 ond_listing_read(const OndListing *in, OndStore *store) {
   r->keeper = ond_keeper_create(in->destination, in->spec->connector, in->auth, &in->addresses);
   ond_connector_use_auth(in->spec->connector, in->auth);
   while (r->paging.more)
-    read_page(r, info);
+    read_page(r);
   ond_keeper_destroy(r->keeper, true);
   r->keeper = NULL;
   records = r->records;

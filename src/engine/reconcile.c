@@ -375,7 +375,7 @@ static void compare(Reconciler *r, const OndChangeRow *ours, const OndChangeRow 
   int n;
 
   ond_buf_reset(&r->fields);
-  n = ond_compare_fields(ours->row.fields, theirs->row.fields, r->texts, r->skip, &r->fields);
+  n = ond_compare_fields(ours->row.fields, theirs->row.fields, r->texts, ond_connector_null(r->in->spec->connector), r->skip, &r->fields);
   if (n == 0 && (!other_id || takes)) {
     r->counts.equal++;
     if (takes)

@@ -69,6 +69,37 @@ my $load = q{INSERT INTO mart.orders SELECT * FROM ondatra.fetch(NULL::mart.orde
 $t->sql($load) for 1 .. 2;
 is($t->sql('SELECT string_agg(id::text, \' \' ORDER BY id) FROM mart.orders'), '1 2 3', 'two loads, each from where the last ended');
 
+# --- a report that is made first: asked for, asked about, read in pages
+$t->reset_destination;
+my @report = ({name => 'create', method => 'POST', path => '/reports', body => {since => '{{arg.since}}', fields => '{{fields}}'}, capture => {id => '/id'}},
+    {name => 'poll', method => 'GET', path => '/reports/{{job.id}}', capture => {file => '/file'},
+        poll => {every_ms => 20, max_ms => 50, done => {path => '/state', equals => 'done'}, failed => {path => '/state', in => ['failed', 'expired']}, error => '/why'}});
+object('report', {id => '/id', steps => \@report, jobs => {timeout_ms => 60_000}, method => 'GET', url => '{{job.file}}', query => {part => '{{cursor}}'}, format => 'csv', next => {cursor => {header => 'X-Next'}}});
+sub report { my ($polls, %end) = @_; return ({method => 'POST', path => '^/reports$', answer => {status => 202, json => {id => 'r7'}}},
+    $polls ? {method => 'GET', path => '^/reports/r7$', times => $polls, answer => {json => {state => 'working'}}} : (), {method => 'GET', path => '^/reports/r7$', answer => {json => {state => 'done', file => '/files/r7', %end}}}) }
+sub file { my ($query, $text, $next) = @_; return {method => 'GET', path => '^/files/r7', query => $query, answer => {text => $text, content_type => 'text/csv', headers => {'X-Next' => $next}}} }
+my @files = (file({part => 'p2'}, qq{id,name\n3,"c, d"\n}, 'null'), file({}, "id,name\n1,ann\n2,\n", 'p2'));
+$t->script(report(3), @files);
+is(fetched('report', '{"since": "2026"}'), '1 2 3', 'a report: its pages');
+is(join(' ', map { "$_->{method} $_->{path}" } $t->requests), 'POST /reports GET /reports/r7 GET /reports/r7 GET /reports/r7 GET /reports/r7 GET /files/r7 GET /files/r7', 'step by step');
+is_deeply(($t->requests)[0]{json}, {since => '2026'}, 'with its arguments');
+is($t->sql("SELECT string_agg(coalesce(f::text, '-'), ' ') FROM ondatra.fetch(NULL::mart.person, 'report', NULL) f"), '(1,ann,) (2,,) (3,"c, d",)', 'as rows of a type');
+is(($t->requests(path => '^/reports$'))[-1]{json}{fields}[2], 'n', 'whose columns are asked for');
+$t->script({method => 'POST', path => '^/reports$', times => 1, answer => {status => 503}}, {method => 'GET', path => '^/reports/r7$', times => 1, answer => {misbehave => 'close'}}, report(0), @files);
+is(fetched('report'), '1 2 3', 'steps without an answer are tried again');
+$t->script(report(1, state => 'expired', why => 'nobody came'));
+$t->sql_fails("SELECT * FROM ondatra.fetch('report', NULL)", qr/job r7 of the list has failed: nobody came/, 'one that fails');
+$t->script({method => 'POST', path => '^/reports$', answer => {status => 400, json => {error => 'no such report'}}});
+$t->sql_fails("SELECT * FROM ondatra.fetch('report', NULL)", qr/step "create" of the list could not be read: HTTP 400.*no such report/s, 'one that is refused');
+$t->script(report(0, file => 'https://evil.example.com/x'));
+$t->sql_fails("SELECT * FROM ondatra.fetch('report', NULL)", qr/at another host: evil\.example\.com/, 'one at another host');
+$t->script(report(10_000));
+$t->sql_fails("SET statement_timeout = '300ms'; SELECT * FROM ondatra.fetch('report', NULL)", qr/statement timeout/, 'one that is waited for can be cancelled');
+object('endless', {%list, steps => \@report, jobs => {timeout_ms => 1000}, method => 'GET', url => '{{job.file}}'});
+$t->sql_fails("SELECT * FROM ondatra.fetch('endless', NULL)", qr/job r7 of the list did not end within 1 seconds.*HINT/s, 'one that never ends');
+is($t->sql("SELECT sum(in_flight) FROM ondatra.destination_status"), '0', 'no permit is left behind');
+$t->sql_fails(qq{SELECT ondatra.create_destination('wrong', base_url => 'http://127.0.0.1:1', options => '{"object": {"list": {"method": "GET", "path": "/x/{{job.id}}"}}}')}, qr/\{\{job\.id\}\} is captured by no earlier step/, 'a report that nobody asks for');
+
 # --- rates are shared with runs
 $t->reset_destination;
 object('slow', {%list, method => 'GET', path => '/items', query => {page => '{{cursor}}'}, next => {page => {}, total_pages => '/pages'}}, options => {rate_limit => '2/1s'});

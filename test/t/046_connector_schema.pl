@@ -44,6 +44,9 @@ my %places = (
     'a type' => [{types => {t => {'?' => 1}}}, 'properties/types/additionalProperties', 'connectors.md', '### Types'],
     'a host' => [{hosts => [{'?' => 1}]}, 'properties/hosts/items/oneOf/1'],
     'a list' => [{title => 'x', objects => {o => {list => {'?' => 1}}}}, 'definitions/list', 'connectors.md', '### Lists'],
+    'a step of a list' => [$list->(steps => [{'?' => 1}]), 'definitions/list_step'],
+    'jobs of a list' => [$list->(steps => [{name => 'a', method => 'GET'}], jobs => {'?' => 1}), 'definitions/list/properties/jobs'],
+    'a cursor' => [$list->(next => {cursor => {'?' => 1}}), 'definitions/next/properties/cursor/oneOf/1'],
     'the next page' => [$list->(next => {'?' => 1}), 'definitions/next', 'connectors.md', '### The next page'],
     'a page' => [$list->(next => {page => {'?' => 1}}), 'definitions/next/properties/page'],
     'an offset' => [$list->(next => {offset => {'?' => 1}}), 'definitions/next/properties/offset'],
@@ -158,10 +161,11 @@ SKIP: {
             rate_limit => {default => ['1/s', '100/10m'], bulk => '5/1h'}, gzip => {min_bytes => 0}, check => {}, rate_headers => {remaining => 'A', reset => 'B'}},
     );
     push @good, {%{ $list->(query => {after => '{{cursor}}'}, rows => '/r', key => {a => '/a'}, next => {cursor => '/n', has_more => {path => '/m', equals => JSON::PP::true}}) },
-        types => {t => {value => ['$value'], null => []}}, hosts => ['*.a.example', {host => 'b.example', credentials => JSON::PP::true}]}, $list->(format => 'lines', compare => 'text', skip => {path => '/x', absent => JSON::PP::true});
+        types => {t => {value => ['$value'], null => []}}, hosts => ['*.a.example', {host => 'b.example', credentials => JSON::PP::true}]}, $list->(steps => [{name => 'a', method => 'POST', body => {x => '{{arg.y}}'}, capture => {u => '/u'}, poll => {done => {path => '/s', equals => 1}}}], jobs => {timeout_ms => 1000}, url => '{{job.u}}', format => 'csv', query => {c => '{{cursor}}'}, next => {cursor => {header => 'X-C'}}),
+        $list->(format => 'lines', compare => 'text', skip => {path => '/x', absent => JSON::PP::true});
     my @bad = (
-        $list->(next => {}), $list->(next => {cursor => '/a', url => '/b'}), $list->(next => {cursor => 'a'}), $list->(next => {link => ''}), $list->(next => {page => {first => -1}}),
-        $list->(query => {a => '{{cursor}}'}, next => {cursor => '/a', total => '/t', total_pages => '/p'}), $list->(format => 'csv'), $list->(pages_max => 0), $list->(rows => 'x'),
+        $list->(jobs => {timeout_ms => 1000}), $list->(steps => []), $list->(steps => [{name => 'a'}]), $list->(steps => [{name => 'a', method => 'GET', result => {rows => ''}}]), $list->(next => {cursor => {}}), $list->(next => {}), $list->(next => {cursor => '/a', url => '/b'}), $list->(next => {cursor => 'a'}), $list->(next => {link => ''}), $list->(next => {page => {first => -1}}),
+        $list->(query => {a => '{{cursor}}'}, next => {cursor => '/a', total => '/t', total_pages => '/p'}), $list->(format => 'xml'), $list->(pages_max => 0), $list->(rows => 'x'),
         {%{ $list->() }, base_url_from_token => '/x'}, {%{ $list->() }, base_url => 'https://x', base_url_from_token => 'x'}, {%{ $list->() }, unverified => 'x'}, {title => 'x', objects => {o => {null => [], list => {method => 'GET'}}}},
         {%{ $list->() }, types => {t => {}}}, {%{ $list->() }, types => []}, {%{ $list->() }, types => {t => 'x'}}, {%{ $list->() }, hosts => ['https://a.example']}, {%{ $list->() }, hosts => ['a']}, {%{ $list->() }, hosts => [{credentials => JSON::PP::true}]}, {%{ $list->() }, hosts => 'a.example'},
         [], 'x', {}, {title => 'x'}, {title => 1, objects => {}}, {%{ $upsert->() }, colour => 1}, {%{ $upsert->() }, base_url => 'ftp://x'}, {%{ $upsert->() }, auth => []},

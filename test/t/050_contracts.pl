@@ -53,7 +53,7 @@ my @cases = (
     [github => 'issues', auth => \%bearer, key => 'id', variables => {owner => 'o', repo => 'r'}, mapping => {title => 'name'}, columns => q{i AS id, TEXT AS name}, rows => 2],
     [github => 'labels', auth => \%bearer, key => 'name', variables => {owner => 'o', repo => 'r'}, columns => q{'label-' || i AS name, 'ff0000' AS color}, rows => 2],
     [salesforce => 'Account', auth => \%bearer, key => 'ext', variables => {external_id => 'Ext__c'}, mapping => {Ext__c => 'ext', Name => 'name'}, columns => q{'a' || i AS ext, TEXT AS name}, rows => 201, not => ['list']],
-    [salesforce => 'bulk', api => 'salesforce_bulk', prefix => '/jobs', patch => \&job_is_done, auth => \%bearer, key => 'ext', variables => {sobject => 'Account', external_id => 'Ext__c'}, mapping => {Ext__c => 'ext', Name => 'name'}, columns => q{'a' || i AS ext, TEXT AS name}, rows => 3, not => ['list']],
+    [salesforce => 'bulk', api => 'salesforce_bulk', prefix => '/jobs', patch => \&job_is_done, auth => \%bearer, key => 'ext', variables => {sobject => 'Account', external_id => 'Ext__c'}, mapping => {Ext__c => 'ext', Name => 'name'}, columns => q{'a' || i AS ext, TEXT AS name}, rows => 3, type => 'sf_account'],
     [klaviyo => 'profiles', auth => \%klaviyo, patch => \&one_page, mode => 'upsert', key => 'email', mapping => {email => 'email', first_name => 'name', 'properties.score' => {const => 7}}, columns => q{'p' || i || '@example.com' AS email, TEXT AS name}, rows => 2],
     [klaviyo => 'profiles_bulk', auth => \%klaviyo, patch => \&one_page, key => 'email', mapping => {email => 'email', first_name => 'name', phone_number => {const => undef}}, columns => q{'p' || i || '@example.com' AS email, TEXT AS name}, rows => 10_001, mode => 'upsert', not => ['list']],
     [klaviyo => 'events', auth => \%klaviyo, key => 'id', variables => {metric => 'Placed Order'}, mapping => {email => 'email', time => 'at', value => {const => 9.5}, item => 'name'}, columns => q{i AS id, 'p' || i || '@example.com' AS email, TEXT AS name, '2026-01-02T03:04:05+00:00' AS at}, rows => 2, mode => 'append', not => ['list']],
@@ -77,7 +77,9 @@ sub job_is_done {
         $schemas->{TicketsUpdateRequest} = {type => 'object', required => ['tickets'], properties => {tickets => {type => 'array', maxItems => 100, items => {type => 'object', required => ['id']}}}};
     }
     $schemas->{'contact-import'}{properties}{status}{example} = 'completed' if $schemas->{'contact-import'};
-    $_->{value}{state} = 'JobComplete' for values %{ ($d->{paths}{'/jobs/ingest/{jobId}'} || {})->{get}{responses}{200}{content}{'application/json'}{examples} || {} };
+    for my $path ('/jobs/ingest/{jobId}', '/jobs/query/{jobId}') {
+        $_->{value}{state} = 'JobComplete' for values %{ ($d->{paths}{$path} || {})->{get}{responses}{200}{content}{'application/json'}{examples} || {} };
+    }
 }
 # Nor do lists of pages.
 sub one_page {
@@ -93,6 +95,7 @@ sub data_source {
         properties => {type => {type => 'string', const => 'data_source_id'}, data_source_id => {type => 'string', format => 'uuid'}}};
 }
 
+$t->sql('CREATE TYPE mart.sf_account AS ("Ext__c" text, "Name" text)');
 my $started = 0;
 # Prism serving one description, its paths behind a prefix that the file has in "servers"; its log.
 sub start_prism {
@@ -161,7 +164,7 @@ for my $case (@cases) {
         1;
     };
     ok($ok, "$name: runs") || diag($@);
-    my $listed = $not{list} ? '' : eval { $t->sql('SELECT count(*) FROM ondatra.fetch(' . Ondatra::Test::literal($name) . ", '$object', '" . $t->json_of($c{args} || {}) . "')"); 1 } || $@;
+    my $listed = $not{list} ? '' : eval { $t->sql('SELECT count(*) FROM ondatra.fetch(' . ($c{type} ? "NULL::mart.$c{type}, " : '') . Ondatra::Test::literal($name) . ", '$object', '" . $t->json_of($c{args} || {}) . "')"); 1 } || $@;
     my ($received, @violations) = violations($log);
     ok($received > 0, "$name: $received requests");
     is_deeply(\@violations, [], "$name: none breaks its description");

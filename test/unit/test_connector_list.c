@@ -110,6 +110,67 @@ TEST(list_by_a_cursor_in_the_body_keeps_its_type) {
   walk_close(&w);
 }
 
+#define REPORT "'steps': [{'name': 'create', 'method': 'POST', 'path': '/reports', 'body': {'since': '{{arg.since}}', 'fields': '{{fields}}'}, 'capture': {'id': '/id'}}," \
+  "{'name': 'poll', 'method': 'GET', 'path': '/reports/{{job.id}}', 'poll': {'every_ms': 100, 'max_ms': 200, 'done': {'path': '/state', 'equals': 'done'}," \
+  " 'failed': {'path': '/state', 'equals': 'failed'}, 'error': '/why'}, 'capture': {'file': '/file'}}], 'jobs': {'timeout_ms': 10000},"
+
+TEST(list_after_the_steps_of_a_report) {
+  Walk w;
+  char label[100];
+
+  CHECK(walk_open(&w, "{" REPORT "'method': 'GET', 'url': '{{job.file}}', 'query': {'part': '{{cursor}}'}, 'format': 'csv', 'id': '/id', 'next': {'cursor': {'header': 'Link'}}}"));
+  w.input.args = OND_BYTES_LIT("{\"since\": 7}");
+  CHECK_INT(ond_paging_wait_us(&w.paging, 1000000, &w.err), 0);
+  CHECK_STR(request(&w), "POST /reports {\"since\":7}");
+  CHECK(answer(&w, "{'id': 'r 1'}", NULL));
+  ond_paging_label(&w.paging, label, sizeof(label));
+  CHECK_STR(label, "step \"poll\" of the list");
+  CHECK_INT(ond_paging_wait_us(&w.paging, 1000000, &w.err), 100000);
+  CHECK_STR(request(&w), "GET /reports/r%201 ");
+  CHECK(answer(&w, "{'state': 'working'}", NULL));
+  CHECK_INT(ond_paging_wait_us(&w.paging, 1100000, &w.err), 150000);
+  CHECK(answer(&w, "{'state': 'working'}", NULL));
+  CHECK_INT(ond_paging_wait_us(&w.paging, 10900000, &w.err), 100000);
+  CHECK_INT(ond_paging_wait_us(&w.paging, 11000000, &w.err), -1);
+  CHECK_STR(w.err.message, "job r 1 of the list did not end within 10 seconds");
+  CHECK(answer(&w, "{'state': 'done', 'file': '/files/1?k=2'}", NULL));
+  CHECK_INT(ond_paging_wait_us(&w.paging, 99000000, &w.err), 0);
+  ond_http_request_free(&w.t.request);
+  CHECK(ond_paging_render(&w.paging, &w.input, &w.t.request, &w.err));
+  CHECK_STR(w.t.request.url, "https://api.example.com/files/1?k=2");
+  CHECK(answer(&w, "id,name\n1,a\n2,'b\n'\n", "p2"));
+  CHECK(w.paging.more);
+  ond_http_request_free(&w.t.request);
+  CHECK(ond_paging_render(&w.paging, &w.input, &w.t.request, &w.err));
+  CHECK_STR(w.t.request.url, "https://api.example.com/files/1?k=2&part=p2");
+  CHECK(answer(&w, "id,name\n3,c\n", "null"));
+  CHECK(!w.paging.more);
+  CHECK_STR(w.seen, "1 2 3 ");
+  walk_close(&w);
+}
+
+TEST(reports_that_fail) {
+  static const struct { const char *created, *polled, *message; } CASES[] = {
+    {"{'oops': 1}", NULL, "step \"create\" of the list could not be read: the answer does not tell \"id\" of the job"},
+    {"{'id': 5}", "{'state': 'failed', 'why': 'out of paper'}", "job 5 of the list has failed: out of paper"},
+    {"{'id': 5}", "no", "step \"poll\" of the list could not be read: the answer is not JSON"},
+    {"{'id': 5}", "{'state': 'done'}", "step \"poll\" of the list could not be read: the answer does not tell \"file\" of the job"},
+  };
+  Walk w;
+
+  for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+    CHECK(walk_open(&w, "{" REPORT "'method': 'GET', 'url': '{{job.file}}', 'id': '/id'}"));
+    CHECK(answer(&w, CASES[i].created, NULL) == (CASES[i].polled != NULL));
+    CHECK(!CASES[i].polled || !answer(&w, CASES[i].polled, NULL));
+    CHECK_STR(w.err.message, CASES[i].message);
+    walk_close(&w);
+  }
+  CHECK(walk_open(&w, "{" REPORT "'method': 'GET', 'url': '{{job.file}}', 'id': '/id'}"));
+  CHECK(answer(&w, "{'id': 5}", NULL) && answer(&w, "{'state': 'done', 'file': 'https://evil.example.com/x'}", NULL));
+  CHECK_STR(request(&w), "the URL is at another host: evil.example.com");
+  walk_close(&w);
+}
+
 TEST(list_by_urls) {
   Walk w;
 

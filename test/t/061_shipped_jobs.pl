@@ -49,6 +49,12 @@ salesforce('', '', '', state => 'Failed', errorMessage => 'InvalidBatch : Field 
 $t->run_is($t->run('sf'), {status => 'failed', rows_failed => 1}, 'Salesforce: a job that failed');
 like(failures('sf'), qr/a1 unknown_outcome job 750x has failed: InvalidBatch : Field name not found : Nam/, 'Salesforce: says why');
 
+$t->script(answer('POST', '^/jobs/query$', {id => '750q', state => 'UploadComplete'}), answer('GET', '/jobs/query/750q$', {id => '750q', state => 'InProgress'}, times => 1), answer('GET', '/jobs/query/750q$', {id => '750q', state => 'JobComplete'}),
+    {%{ text('/jobs/query/750q/results', qq{"Id","Ext__c","Name","Note__c"\n"001Z","a9","Zoe",""\n}) }, query => {locator => '^MTAw$'}},
+    {method => 'GET', path => '/jobs/query/750q/results', answer => {text => qq{"Id","Ext__c","Name","Note__c"\n"001A","a1","Ann",""\n}, content_type => 'text/csv', headers => {'Sforce-Locator' => 'MTAw'}}});
+is($t->sql(q{SELECT string_agg(concat_ws(' ', key->>'id', problem, detail->'fields'), ', ' ORDER BY key->>'id') FROM ondatra.reconcile_sync('sf')}), 'a9 extra', 'Salesforce: a query job, read in pages, is what reconcile_sync() compares with');
+is(sent('POST', 'query$')->{json}{query}, 'SELECT Id, Ext__c,Name,Note__c FROM Account', 'Salesforce: of the fields that are mapped');
+
 # --- Klaviyo: errors elsewhere, in pages, found by what identifies a profile
 $t->reset_destination;
 $t->sql(q{UPDATE mart.p SET note = NULL});
