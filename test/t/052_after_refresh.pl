@@ -155,5 +155,10 @@ is($t->sql('SELECT string_agg(DISTINCT what, E\'\n\') FROM mart.seen'), 'ann ann
 $t->sql('CREATE FUNCTION mart.slow() RETURNS int LANGUAGE sql AS $$ SELECT 1 FROM pg_sleep(600) $$; CREATE MATERIALIZED VIEW mart.long AS SELECT 1 AS id, mart.slow() AS v WITH NO DATA');
 $t->sync('l', 'mart.long', 'm', options => {refresh => JSON::PP::true(), statement_timeout => '200ms'});
 $t->run_is($t->run('l'), {status => 'failed', error_code => '57014'}, 'statement_timeout counts');
+$t->sql(q{SELECT ondatra.update_sync('l', options => '{"statement_timeout": null}')});
+my $slow = $t->sql("SELECT run_id FROM ondatra.run_sync('l', wait => false)");
+$t->poll(sub { $t->admin("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'ondatra run' AND wait_event = 'PgSleep'") eq '1' }, 'it refreshes');
+$t->sql("SELECT ondatra.cancel_run($slow)");
+$t->poll_sql("SELECT status FROM ondatra.sync_runs WHERE run_id = $slow", 'cancelled', 'a run that refreshes can be cancelled');
 $t->no_violations;
 done_testing;
