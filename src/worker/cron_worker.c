@@ -24,6 +24,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "catalog/session.h"
@@ -31,6 +32,7 @@
 #include "worker/cron.h"
 
 #define WAIT_POLL_MS 100
+#define WAIT_MAX_MS  20000 /* the process may wait for a lock of ours (ALTER DATABASE, say), which no search of deadlocks sees */
 #define LOCK_WAIT    "5s"
 
 typedef enum Progress { WORKING, DONE, REFUSED } Progress;
@@ -232,6 +234,8 @@ static BackgroundWorkerHandle *start(dsm_segment *segment, OndCronAct act) {
 }
 
 static Progress await(Order *o, BackgroundWorkerHandle *handle) {
+  TimestampTz give_up_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WAIT_MAX_MS);
+
   for (;;) {
     pid_t pid;
     bool gone = GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
@@ -240,6 +244,10 @@ static Progress await(Order *o, BackgroundWorkerHandle *handle) {
     pg_read_barrier();
     if (progress != WORKING || gone)
       return progress;
+    if (GetCurrentTimestamp() >= give_up_at) {
+      TerminateBackgroundWorker(handle);
+      return WORKING;
+    }
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_POLL_MS, PG_WAIT_EXTENSION);
     ResetLatch(MyLatch);
     CHECK_FOR_INTERRUPTS();
@@ -255,8 +263,8 @@ static void refuse(OndCronAct act, Progress progress, const OndError *error) {
   else if (progress == REFUSED)
     ond_raise(error);
   else
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the process that speaks to pg_cron has ended"),
-                    errhint("The server's log says why. A role that this transaction made must be committed first.")));
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the process that speaks to pg_cron has ended, or does not answer"),
+                    errhint("The server's log says why. A role that this transaction made, or a database that it altered, must be committed first.")));
 }
 
 /* Where pg_cron works. */

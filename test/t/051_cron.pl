@@ -59,6 +59,17 @@ $t->sql(q{SELECT ondatra.update_sync('it''s', schedule => '* * * * *')});
 is($t->sql('SELECT next_run_at IS NULL FROM ondatra.syncs'), 't', 'and back');
 $t->sql_fails("BEGIN; SELECT ondatra.update_sync('it''s', schedule => '5 * * * *'); PREPARE TRANSACTION 'x'", qr/cannot PREPARE/, 'no prepared transaction');
 
+# --- a lock of the caller's that the other process waits for ends the wait; pausing goes on without the job
+$t->sql(q{SELECT ondatra.update_sync('it''s', schedule => '8 8 * * *')});
+my ($failed, undef, $waited) = $t->psql_as($superuser, q{BEGIN; LOCK cron.job; SELECT ondatra.update_sync('it''s', schedule => '9 9 * * *'); COMMIT});
+ok($failed && $waited =~ /canceling statement due to lock timeout/, 'who locks the jobs is told') || diag($waited);
+($failed, undef, $waited) = $t->psql_as($superuser, q{BEGIN; LOCK cron.job; SELECT ondatra.pause_sync('it''s'); COMMIT});
+ok(!$failed && $waited =~ /WARNING:  the job of pg_cron could not be removed: canceling statement due to lock timeout.*does nothing/s, 'and can pause all the same') || diag($waited);
+is($t->sql('SELECT state FROM ondatra.syncs'), 'paused', 'paused');
+is(jobs(), "8 8 * * *|$job", 'its job is still there');
+is($t->sql("SET application_name = 'pg_cron'; SELECT ondatra.trigger_sync('it''s') IS NULL"), 't', 'and does nothing');
+$t->sql(q{SELECT ondatra.resume_sync('it''s')});
+
 # --- a job that somebody removed, stopped or changed
 sub reason_is { my ($pattern, $name) = @_; my $last;
     $t->poll(sub { ($last = $t->sql(q{SELECT coalesce(state_reason, 'none') FROM ondatra.syncs WHERE name = 'it''s'})) =~ $pattern }); return like($last, $pattern, $name) }
