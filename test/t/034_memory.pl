@@ -24,7 +24,15 @@ plan skip_all => 'no /proc here' unless -r "/proc/$$/status";
 # What the process has for itself: shared buffers do not count.
 sub own_kb { my ($pid) = @_; return Ondatra::Test::slurp("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : 0 }
 
-# A destination that reads and forgets. /refuse: of each batch the first row is accepted, the others are not.
+# A destination that reads and forgets. /refuse: of each batch the first row is accepted, the others are not. /list/<records>: so many, in pages of a thousand; every
+# tenth is not as the model has it.
+sub page {
+    my ($records, $offset) = @_;
+    my $last = $offset + 1000 < $records ? $offset + 1000 : $records;
+    return '{"total":' . $records . ',"rows":[' . join(',', map { my $i = $_; qq({"key":"$i","id":"r$i","fields":{"id":$i,"v":) . ($i % 10 ? '1.50' : 2) . ',"theirs":"more words than are compared",'
+        . join(',', map { qq("c$_":"word ) . ($i + $_) . '"' } 1 .. 10) . '}}' } reverse $offset + 1 .. $last) . ']}';
+}
+
 sub start_sink {
     my $listener = IO::Socket::INET->new(Listen => 64, LocalAddr => '127.0.0.1', ReuseAddr => 1) or die "no socket: $!";
     my $parent = $$;
@@ -40,6 +48,7 @@ sub start_sink {
         next if fork;
         while (defined(my $line = <$client>)) {
             my $refuse = $line =~ m{ /refuse};
+            my ($records, $offset) = $line =~ m{ /list/(\d+)\?offset=(\d+)};
             my $length = 0;
             while (defined($line = <$client>) && $line !~ /^\r?\n/) { $length = $1 if $line =~ /^content-length: *(\d+)/i }
             my $body = '';
@@ -47,7 +56,7 @@ sub start_sink {
             my $n = () = $body =~ /"id":/g;
             my @results = ('{"ok":true}') x $n;
             @results[1 .. $n - 1] = ('{"ok":false,"message":"refused for a reason that is some words long"}') x ($n - 1) if $refuse;
-            $body = '{"results":[' . join(',', @results) . ']}';
+            $body = defined $records ? page($records, $offset) : '{"results":[' . join(',', @results) . ']}';
             print $client "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
             $client->flush;
         }
@@ -139,6 +148,48 @@ $t->sync('grows', 'mart.grows', 'accept', options => {cursor_column => 'at'});
 my $grows = watched('grows');
 $t->run_is($grows, {rows_created => $rows}, 'a cursor over many rows');
 cmp_ok($grows->{kb}, '<', $small->{create} + $slack_kb, 'needs no more memory either');
+
+# --- a list of few and of many records against as many rows: adopted, compared, all different, all missing
+sub reconciled {
+    my ($sync, $repair) = @_;
+    my $session = session($t, 'ann', "SELECT problem, count(*) FROM ondatra.reconcile_sync('$sync', '{$repair}') GROUP BY problem;");
+    my ($pid, $most, $spilled) = (0, 0, 0);
+    while (is_running($session)) {
+        $pid ||= $t->sql('SELECT coalesce(max(pid), 0) FROM ondatra.run_progress');
+        my $now = $pid ? own_kb($pid) : 0;
+        $most = $now if $now > $most;
+        $spilled ||= scalar temp_files();
+        usleep(20_000);
+    }
+    my ($out, $err) = finish($session);
+    my ($words) = $err =~ /(\d+ records: .*)/;
+    note("$sync: $words, $most kB, " . $t->sql("SELECT duration FROM ondatra.sync_runs ORDER BY run_id DESC LIMIT 1"));
+    is(scalar temp_files(), 0, "$sync: no temporary file is left");
+    return {out => $out, words => $words, kb => $most, spilled => $spilled};
+}
+
+sub reconciliations {
+    my ($n) = @_;
+    my %kb;
+    $t->sql("TRUNCATE mart.base; INSERT INTO mart.base SELECT i, 1.5, " . join(', ', @columns) . " FROM generate_series(1, $n) i; ANALYZE mart.base");
+    my $list = {method => 'GET', path => "/list/$n", query => {offset => '{{cursor}}'}, rows => '/rows', key => '/key', id => '/id', fields => '/fields', next => {offset => {step => 1000}, total => '/total'}};
+    $t->destination("list$n", {object => {upsert => {method => 'PUT', path => '/x/{{key}}'}, list => $list}}, base_url => "http://127.0.0.1:$port");
+    $t->sync("list$n", 'mart.base', "list$n");
+    my $found = reconciled("list$n", 'adopt');
+    is($found->{out}, 'different|' . $n / 10, "$n records: those that differ are found");
+    like($found->{words}, qr{^$n records: @{[$n - $n / 10]} equal.* @{[$n - $n / 10]} adopted}, "$n records: the others are adopted");
+    ok($found->{spilled}, "$n records: in files");
+    $kb{adopt} = $found->{kb};
+    $t->sql("UPDATE mart.base SET v = 7");
+    $found = reconciled("list$n", 'different');
+    like($found->{words}, qr{^$n records: 0 equal, $n different.* $n marked}, "$n records: all are different");
+    $kb{different} = $found->{kb};
+    return \%kb;
+}
+my $few_records = reconciliations(10_000);
+my $records = int($rows / 3000) * 1000;
+my $many_records = reconciliations($records);
+cmp_ok($many_records->{$_}, '<', $few_records->{$_} + $slack_kb, "$_: $records records need no more memory than ten thousand") for sort keys %$many_records;
 
 # --- temporary files of runs that end otherwise
 $t->sql('UPDATE mart.base SET v = 1');

@@ -198,6 +198,33 @@ for my $how ('terminated', 'killed') {
 $t->script;
 finds('all', undef, [], 'then as ever');
 
+# --- nor when it dies while it writes
+remove(5);
+my $table = $t->sql("SELECT 'ondatra.state_' || sync_id FROM ondatra.syncs WHERE name = 'all'");
+my $blocker = session($t, $t->superuser, "BEGIN; LOCK TABLE ondatra.all_failed_rows IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60);");
+$t->poll(sub { $t->admin("SELECT count(*) FROM pg_locks WHERE relation = 'ondatra.all_failed_rows'::regclass AND mode = 'AccessExclusiveLock' AND granted") eq '1' });
+$session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{missing}');");
+$t->poll(sub { $t->admin("SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.backend_type = 'ondatra run'") eq '1' }, 'a reconciliation writes, and waits');
+$t->admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'ondatra run'");
+interrupt($blocker);
+finish($blocker);
+($out, $err) = finish($session);
+like($err, qr/could not be reconciled/, 'its caller is told');
+is($t->sql("SELECT count(*) || ' ' || count(_hash) FROM $table"), '7 7', 'nothing was repaired');
+finds('all', 'missing', ['missing {"id": 5} {"remote_id": "5"}'], 'it can be done again');
+$t->run_is($t->run('all'), {status => 'succeeded', rows_created => 1, rows_unchanged => 6}, 'and is');
+
+# --- most of it missing: the next run is held
+$t->sql("INSERT INTO mart.contacts SELECT i, 'x' FROM generate_series(20, 60) i");
+$t->run_is($t->run('all'), {status => 'succeeded', rows_created => 41}, 'more rows');
+remove($_) for 20 .. 59;
+is(scalar @{ found('all', 'missing') }, 40, 'most of them are missing');
+$run = $t->run('all');
+$t->run_is($run, {status => 'held', rows_created => 0}, 'the run that would create them again is held');
+is($t->sql('SELECT guard FROM ondatra.held_runs'), 'state', 'by the guard');
+$t->sql("SELECT ondatra.approve_run($run->{run_id})");
+$t->poll_sql("SELECT status || ' ' || rows_created FROM ondatra.sync_runs WHERE run_id = $run->{run_id}", 'succeeded 40', 'approved, it creates them');
+
 # --- who may not
 my ($status, undef, $refusal) = $t->psql_as('bob', "SELECT * FROM ondatra.reconcile_sync('all')");
 ok($status && $refusal =~ /sync "all" does not exist/, 'for others there is no such sync');
