@@ -67,3 +67,19 @@ CREATE TABLE ondatra.housekeeping (
   counted_at    timestamptz NOT NULL         -- when what exceeds the settings of number was deleted last
 );
 COMMENT ON TABLE ondatra.housekeeping IS 'One row: when the scheduler has tidied up last.';
+
+CREATE TABLE ondatra.all_alerts (
+  sync_id       bigint PRIMARY KEY,
+  problem       text NOT NULL CHECK (problem OPERATOR(pg_catalog.=) ANY ('{ok,slow,partial,no_run,failed,held,error}')),
+  since         timestamptz NOT NULL,        -- so long it has been that problem
+  run_id        bigint,                      -- that showed it
+  message       text NOT NULL,
+  -- what the destination of the option alert knows
+  told          text NOT NULL DEFAULT 'ok',  -- a problem; another one than `problem`: a message is due
+  told_at       timestamptz,                 -- NULL: never
+  attempts      int NOT NULL DEFAULT 0,      -- failed tries in a row
+  unreachable   boolean NOT NULL DEFAULT false,  -- the last one failed for the destination's sake: until next_attempt_at nothing goes there
+  next_attempt_at timestamptz,               -- not before; NULL: at once
+  last_error    text
+);
+COMMENT ON TABLE ondatra.all_alerts IS 'Of syncs with the option alert: their problem, and which one was told last. Written by the scheduler (problem) and the alert process (told). People see the view ondatra.alerts.';

@@ -252,6 +252,12 @@ Datum ond_sql_drop_destination(PG_FUNCTION_ARGS) {
                     errdetail("They are: %s.", list_users(ids, n, call.user)),
                     errhint("Drop them with ondatra.drop_sync(), or give them another destination with ondatra.update_sync().")));
   }
+  ids = ond_destination_alerts(name, &n);
+  if (n > 0) {
+    ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("destination \"%s\" takes the alerts of syncs", name),
+                    errdetail("They are: %s.", list_users(ids, n, call.user)),
+                    errhint("Give them another one in the option alert, or remove it: ondatra.update_sync(..., options => '{\"alert\": null}').")));
+  }
   ond_destination_delete(d->destination_id);
   ond_call_end(&call);
   PG_RETURN_VOID();

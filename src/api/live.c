@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -74,7 +75,7 @@ Datum ond_sql_live_runs(PG_FUNCTION_ARGS) {
 
 #define DESTINATION_COLUMNS 6
 
-static void put_destination(ReturnSetInfo *result, const OndBudgetView *view) {
+static void put_destination(ReturnSetInfo *result, const OndBudgetView *view, bool with_words) {
   Datum values[DESTINATION_COLUMNS];
   bool nulls[DESTINATION_COLUMNS] = {false};
 
@@ -84,7 +85,7 @@ static void put_destination(ReturnSetInfo *result, const OndBudgetView *view) {
   nulls[2] = view->paused_for_us == 0;
   values[2] = TimestampTzGetDatum(GetCurrentTimestamp() + view->paused_for_us);
   values[3] = Int32GetDatum(view->in_flight);
-  nulls[4] = view->last_error[0] == '\0';
+  nulls[4] = view->last_error[0] == '\0' || !with_words;
   values[4] = CStringGetTextDatum(view->last_error);
   nulls[5] = view->last_error_at == 0;
   values[5] = TimestampTzGetDatum(view->last_error_at);
@@ -101,7 +102,10 @@ static bool may_see(int64 destination_id, Oid role) {
          has_privs_of_role(role, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
 }
 
-/* live_destinations(): budgets of this database's destinations whose owner the caller is a member of. */
+/*
+ * live_destinations(): budgets of this database's destinations whose owner the caller is a member of; for members of pg_monitor of all, without
+ * words of other owners' APIs.
+ */
 PG_FUNCTION_INFO_V1(ond_sql_live_destinations);
 Datum ond_sql_live_destinations(PG_FUNCTION_ARGS) {
   MemoryContext caller = CurrentMemoryContext;
@@ -115,8 +119,12 @@ Datum ond_sql_live_destinations(PG_FUNCTION_ARGS) {
   for (int i = 0; i < ond_setting_max_destinations; i++) {
     OndBudgetView view;
 
-    if (ond_budget_view(i, &view) && view.database == MyDatabaseId && may_see(view.destination_id, role))
-      put_destination((ReturnSetInfo *)fcinfo->resultinfo, &view);
+    if (ond_budget_view(i, &view) && view.database == MyDatabaseId) {
+      bool own = may_see(view.destination_id, role);
+
+      if (own || has_privs_of_role(role, ROLE_PG_MONITOR))
+        put_destination((ReturnSetInfo *)fcinfo->resultinfo, &view, own);
+    }
   }
   ond_our_end(&scope);
   MemoryContextSwitchTo(caller);

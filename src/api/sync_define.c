@@ -19,6 +19,7 @@
 #include "api/api.h"
 #include "catalog/connector.h"
 #include "catalog/edit.h"
+#include "engine/alert.h"
 #include "engine/model.h"
 #include "engine/refresh.h"
 #include "engine/spec.h"
@@ -169,6 +170,14 @@ static void warn_mirror_without_deletes(const OndSync *s) {
   }
 }
 
+/* Whom to tell of problems must be somebody who can be told. Keeps that destination till commit. */
+static void check_alert(const OndSync *s) {
+  if (s->options.alert.destination != NULL) {
+    (void)ond_destination_lock(ond_destination_get(s->options.alert.destination, s->owner, OND_ACCESS_SYNC)->destination_id, false);
+    ond_alert_check(s);
+  }
+}
+
 PG_FUNCTION_INFO_V1(ond_sql_create_sync);
 Datum ond_sql_create_sync(PG_FUNCTION_ARGS) {
   OndSync s = {.mode = OND_MODE_UPSERT, .options_json = "{}"};
@@ -190,6 +199,7 @@ Datum ond_sql_create_sync(PG_FUNCTION_ARGS) {
   ond_call_begin(&call);
   d = use_destination(&s, destination, call.user);
   ond_destination_check_use(&s, d);
+  check_alert(&s);
   ond_call_end(&call);
   model = check_model(&s, d);
   ond_owner_check(s.owner);
@@ -202,7 +212,7 @@ Datum ond_sql_create_sync(PG_FUNCTION_ARGS) {
     ond_cron_follow(s.sync_id, s.owner);
   }
   ond_call_end(&call);
-  if (s.schedule != NULL && !paused) {
+  if ((s.schedule != NULL && !paused) || s.options.alert.destination != NULL) {
     ond_wake_at_commit();
   }
   PG_RETURN_INT64(s.sync_id);
@@ -375,6 +385,7 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
     d = use_destination(&s, ond_arg_text(fcinfo, ARG_DESTINATION), call.user);
   }
   ond_destination_check_use(&s, d);
+  check_alert(&s);
   ond_call_end(&call);
   model = check_model(&s, d);
   warn_mirror_without_deletes(&s);
@@ -389,6 +400,9 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   apply_liveness(fcinfo, old, &s, call.user);
   if (ond_sync_has_cron(old) || ond_sync_has_cron(&s)) {
     ond_cron_follow(s.sync_id, s.owner);
+  }
+  if (old->options.alert.destination != NULL || s.options.alert.destination != NULL) {
+    ond_wake_at_commit(); /* other things may be a problem now */
   }
   ond_call_end(&call);
   PG_RETURN_VOID();

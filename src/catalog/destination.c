@@ -229,14 +229,11 @@ bool ond_destination_revoke(int64 destination_id, Oid role) {
   return found;
 }
 
-int64 *ond_destination_syncs(int64 destination_id, int *n) {
-  Oid types[] = {INT8OID};
-  Datum values[] = {Int64GetDatum(destination_id)};
+static int64 *sync_ids(const char *sql, Oid type, Datum value, int *n) {
   MemoryContext caller = CurrentMemoryContext;
   int64 *ids;
 
-  *n = (int)ond_spi(SPI_OK_SELECT, "SELECT sync_id FROM ondatra.all_syncs WHERE destination_id OPERATOR(pg_catalog.=) $1 ORDER BY sync_id",
-                    1, types, values, NULL);
+  *n = (int)ond_spi(SPI_OK_SELECT, sql, 1, &type, &value, NULL);
   ids = MemoryContextAlloc(caller, sizeof(int64) * Max(*n, 1));
   for (int i = 0; i < *n; i++) {
     bool isnull;
@@ -245,4 +242,14 @@ int64 *ond_destination_syncs(int64 destination_id, int *n) {
   }
   MemoryContextSwitchTo(caller);
   return ids;
+}
+
+int64 *ond_destination_syncs(int64 destination_id, int *n) {
+  return sync_ids("SELECT sync_id FROM ondatra.all_syncs WHERE destination_id OPERATOR(pg_catalog.=) $1 ORDER BY sync_id", INT8OID,
+                  Int64GetDatum(destination_id), n);
+}
+
+int64 *ond_destination_alerts(const char *name, int *n) {
+  return sync_ids("SELECT sync_id FROM ondatra.all_syncs WHERE (options OPERATOR(pg_catalog.#>>) '{alert,destination}') OPERATOR(pg_catalog.=) $1 ORDER BY sync_id",
+                  TEXTOID, CStringGetTextDatum(name), n);
 }

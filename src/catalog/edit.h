@@ -52,6 +52,9 @@ extern bool ond_destination_revoke(int64 destination_id, Oid role);
 /* Numbers of the syncs that use it, in order; a palloc'd array. */
 extern int64 *ond_destination_syncs(int64 destination_id, int *n);
 
+/* Likewise those whose option alert names it. */
+extern int64 *ond_destination_alerts(const char *name, int *n);
+
 /* --- syncs --- */
 /*
  * Of s what the user said, columns and hash_seed (sync_id is filled in); error 42710 when the name is taken. state_reason: for a paused

@@ -24,6 +24,7 @@
 #define ERROR_AFTER_DEFAULT  5
 #define MAX_DELETES_PERCENT  10
 #define MAX_DELETES_FLOOR    20
+#define ALERT_EVERY_US       (INT64CONST(5) * 60 * 1000000)
 
 typedef enum Kind {
   KIND_INT,
@@ -43,7 +44,10 @@ typedef enum Kind {
   KIND_SYNC_LOG,
   KIND_BOOL,
   KIND_AFTER,
-  KIND_CHECKS
+  KIND_CHECKS,
+  KIND_ALERT,
+  KIND_FIELDS,
+  KIND_PERCENT
 } Kind;
 
 typedef struct Option {
@@ -83,26 +87,42 @@ static const Option options_table[] = {
     {"after", KIND_AFTER, 0, 0, 0},
     {"refresh", KIND_BOOL, FIELD(refresh), 0, 0},
     {"checks", KIND_CHECKS, 0, 0, 0},
+    {"alert", KIND_ALERT, 0, 0, 0},
 };
 
-static const Option *find_option(const char *name) {
-  for (int i = 0; i < lengthof(options_table); i++) {
-    if (strcmp(options_table[i].name, name) == 0) {
-      return &options_table[i];
+/* Members of "alert". */
+static const Option alert_table[] = {
+    {"destination", KIND_TEXT, FIELD(alert.destination), 0, 0},
+    {"object", KIND_TEXT, FIELD(alert.object), 0, 0},
+    {"variables", KIND_VARIABLES, FIELD(alert.variables), 0, 0},
+    {"fields", KIND_FIELDS, FIELD(alert.fields), 0, 0},
+    {"failed", KIND_INT, FIELD(alert.rules.failed), 0, 1000},
+    {"partial", KIND_PERCENT, FIELD(alert.rules.partial_percent), 0, 0},
+    {"held", KIND_BOOL, FIELD(alert.rules.held), 0, 0},
+    {"error", KIND_BOOL, FIELD(alert.rules.error), 0, 0},
+    {"slower_than", KIND_EVERY, FIELD(alert.rules.slower_than_us), 0, 0},
+    {"no_run_since", KIND_EVERY, FIELD(alert.rules.no_run_us), 0, 0},
+    {"at_most_every", KIND_WAIT, FIELD(alert.every_us), 0, 0},
+};
+
+static const Option *find_option(const Option *table, int n, const char *name) {
+  for (int i = 0; i < n; i++) {
+    if (strcmp(table[i].name, name) == 0) {
+      return &table[i];
     }
   }
   return NULL;
 }
 
-static _Noreturn void refuse_unknown(const char *name);
-static void refuse_unknown(const char *name) {
+static _Noreturn void refuse_unknown(const char *of, const Option *table, int n, const char *name);
+static void refuse_unknown(const char *of, const Option *table, int n, const char *name) {
   StringInfoData names;
 
   initStringInfo(&names);
-  for (int i = 0; i < lengthof(options_table); i++) {
-    appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", options_table[i].name);
+  for (int i = 0; i < n; i++) {
+    appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", table[i].name);
   }
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown option \"%s\" of a sync", name),
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown option \"%s\" of %s", name, of),
                   errhint("Valid options are %s.", names.data)));
 }
 
@@ -360,6 +380,23 @@ static void read_keep(const Option *o, const JsonbValue *v, OndSyncOptions *out)
   }
 }
 
+/* "5%", or a number of percent. */
+static double read_percent(const Option *o, const JsonbValue *v) {
+  double percent;
+
+  if (v->type != jbvString || !ond_limit_percent(value_text(v), &percent)) {
+    refuse_value(o, v, "Use a part of the rows such as \"5%\".");
+  }
+  return percent;
+}
+
+static char *read_fields(const Option *o, const JsonbValue *v) {
+  if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data)) {
+    refuse_value(o, v, "Use an object such as {\"text\": \"{{text}}\"}.");
+  }
+  return value_text(v);
+}
+
 static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndSyncOptions *out) {
   char *field = (char *)out + o->offset;
 
@@ -393,6 +430,38 @@ static void read_option(const Option *o, const JsonbValue *v, OndMode mode, OndS
     break;
   case KIND_AFTER: ond_option_after(value_text(v), out); break;
   case KIND_CHECKS: ond_option_checks(value_text(v), out); break;
+  case KIND_FIELDS: *(char **)field = read_fields(o, v); break;
+  case KIND_PERCENT: *(double *)field = read_percent(o, v); break;
+  case KIND_ALERT: break; /* read_alert */
+  }
+}
+
+static void read_alert(const JsonbValue *v, OndMode mode, OndSyncOptions *out) {
+  static const Option whole = {"alert", KIND_ALERT, 0, 0, 0};
+  const Option *member = NULL;
+  JsonbIterator *it;
+  JsonbValue item;
+  JsonbIteratorToken token;
+
+  if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data)) {
+    refuse_value(&whole, v, "Use an object such as {\"destination\": \"ops\"}.");
+  }
+  it = JsonbIteratorInit(v->val.binary.data);
+  (void)JsonbIteratorNext(&it, &item, true);
+  while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE) {
+    if (token == WJB_KEY) {
+      char *name = value_text(&item);
+
+      member = find_option(alert_table, lengthof(alert_table), name);
+      if (member == NULL) {
+        refuse_unknown("alert", alert_table, lengthof(alert_table), name);
+      }
+    } else if (token == WJB_VALUE) {
+      read_option(member, &item, mode, out);
+    }
+  }
+  if (out->alert.destination == NULL) {
+    refuse_value(&whole, v, "Name the destination that the messages go to, such as {\"destination\": \"ops\"}.");
   }
 }
 
@@ -405,6 +474,8 @@ static void set_defaults(OndMode mode, OndSyncOptions *out) {
   out->max_attempts = MAX_ATTEMPTS_DEFAULT;
   out->error_after = ERROR_AFTER_DEFAULT;
   out->full_every_us = -1;
+  out->alert.rules = (OndAlertRules){.failed = 1, .held = true, .error = true, .partial_percent = -1};
+  out->alert.every_us = ALERT_EVERY_US;
   out->max_deletes = (OndLimit){true, MAX_DELETES_PERCENT, MAX_DELETES_FLOOR};
 }
 
@@ -441,10 +512,12 @@ void ond_sync_options_parse(const char *json, OndMode mode, OndSyncOptions *out)
     if (token == WJB_KEY) {
       char *name = value_text(&v);
 
-      option = find_option(name);
+      option = find_option(options_table, lengthof(options_table), name);
       if (option == NULL) {
-        refuse_unknown(name);
+        refuse_unknown("a sync", options_table, lengthof(options_table), name);
       }
+    } else if (token == WJB_VALUE && option->kind == KIND_ALERT) {
+      read_alert(&v, mode, out);
     } else if (token == WJB_VALUE) {
       read_option(option, &v, mode, out);
     }

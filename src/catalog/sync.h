@@ -5,6 +5,7 @@
 #define OND_CATALOG_SYNC_H
 
 #include "postgres.h"
+#include "core/alert.h"
 #include "core/change.h"
 #include "core/guard.h"
 #include "core/rate.h"
@@ -34,6 +35,26 @@ typedef struct OndCheck {
   bool whole;                 /* over the whole model */
   OndOnFail on_fail;
 } OndCheck;
+
+/* `alert` of a sync: whom to tell what. */
+typedef struct OndAlertOption {
+  char *destination;          /* its name; NULL: nobody is told */
+  char *object;               /* NULL */
+  char *variables;            /* of the connector: a JSON object of scalars, or NULL */
+  char *fields;               /* a JSON object with {{words}}; NULL: all there is to tell */
+  int64 every_us;             /* at most one message so often, but for what is worse than what was told last */
+  OndAlertRules rules;
+} OndAlertOption;
+
+/* What is to be told. Texts in the database's encoding. */
+typedef struct OndAlert {
+  int64 sync_id;
+  char *sync;                 /* its name */
+  OndProblem problem, told;   /* now, and what was told last */
+  TimestampTz since;          /* of the problem */
+  int64 run_id;               /* 0: none */
+  char *message;
+} OndAlert;
 
 /* `options` of a sync, checked; -1 or NULL: not given. Durations in microseconds. */
 typedef struct OndSyncOptions {
@@ -66,6 +87,7 @@ typedef struct OndSyncOptions {
   bool refresh;               /* materialized views under the model, before each run */
   int n_checks;
   OndCheck *checks;
+  OndAlertOption alert;
 } OndSyncOptions;
 
 typedef struct OndSync {

@@ -136,6 +136,7 @@ void ond_sync_delete(int64 sync_id) {
           "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_sync_log WHERE sync_id OPERATOR(pg_catalog.=) $1");
+  run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_alerts WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.sync_totals WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1");
 }

@@ -199,6 +199,8 @@ static bool open_run(Run *run) {
   } else
     insert_run(run);
   consume_requests(run);
+  if (run->sync->options.alert.rules.slower_than_us > 0)
+    run->host->wake_at_commit(); /* to know when it has taken too long */
   ond_tx_commit_soon(); /* the server may forget a run that has sent nothing yet: its requests are there again then */
   if (run->sync->options.run_timeout_ms > 0)
     run->deadline_us = ond_clock_us() + (int64)run->sync->options.run_timeout_ms * 1000;

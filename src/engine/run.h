@@ -57,6 +57,8 @@ typedef struct OndProgress {
 typedef struct OndRunHost {
   /* Publishes the run's id before its row is committed, so that a reaper that sees the row sees the slot too. */
   void (*set_run)(int64 run_id);
+  /* The scheduler looks at this database when the current transaction commits. */
+  void (*wake_at_commit)(void);
   void (*progress)(const OndProgress *p);
   /* cancel_run or drop_sync asked this run to stop. */
   bool (*cancelled)(void);

@@ -142,6 +142,7 @@ static void host_budget_error(const char *words) {
 
 static const OndRunHost host = {
     .set_run = ond_slot_set_run,
+    .wake_at_commit = ond_wake_at_commit,
     .progress = host_progress,
     .cancelled = host_cancelled,
     .stop_asked = ond_slot_cancelled,

@@ -1,7 +1,7 @@
 /*
  * scheduler.c - the short-lived process that looks after one database.
  *
- * A visit, in this order: record runs that died; drop requests that nobody will answer; start what is due; delete what is old; publish what is
+ * A visit, in this order: record runs that died; drop requests that nobody will answer; see who has to be told; start what is due; delete what is old; publish what is
  * due next.
  * It stays a moment (runs often follow one another) and goes: idle databases hold no connection.
  *
@@ -35,6 +35,7 @@
 #include "catalog/session.h"
 #include "catalog/settings.h"
 #include "catalog/sync.h"
+#include "worker/alerts.h"
 #include "worker/cron.h"
 #include "worker/queue.h"
 #include "worker/retention.h"
@@ -43,6 +44,7 @@
 #define LINGER_MS     500
 #define ATTACH_MAX_MS 10000
 #define LOCK_WAIT     "1s"
+#define ALERT_AGAIN_US (INT64CONST(30) * USECS_PER_SEC)
 
 static MemoryContext visit_context;
 
@@ -376,6 +378,25 @@ static void tidy(void *arg) {
     agenda->due = Min(agenda->due, GetCurrentTimestamp() + USECS_PER_SEC);
 }
 
+/* Problems of syncs that somebody wants to hear of; another process tells. */
+static void look_for_alerts(void *arg) {
+  OndAgenda *agenda = arg;
+  TimestampTz again;
+  bool due, told;
+
+  begin_briefly();
+  due = ond_alerts_look(GetCurrentTimestamp(), &again);
+  told = due && !ond_alerts_lock(false);
+  ond_tx_commit();
+  if (due && !told && !ond_alerts_start()) {
+    ond_start_log(OND_START_NO_PROCESS);
+    agenda->blocked = true;
+  }
+  if (due)
+    again = Min(again, GetCurrentTimestamp() + ALERT_AGAIN_US); /* it may die without a word */
+  agenda->due = Min(agenda->due, again);
+}
+
 /* Held runs that nobody decided about; the others are looked at again when their time is over. */
 static void expire_held(void *arg) {
   OndAgenda *agenda = arg;
@@ -439,6 +460,8 @@ static void visit(OndAgenda *agenda) {
   if (!safely(expire_held, agenda, "(held runs)"))
     agenda->blocked = true;
   armed = is_armed();
+  if (armed && !safely(look_for_alerts, agenda, "(alerts)"))
+    agenda->blocked = true;
   if (armed)
     start_due(now, agenda);
   if (!safely(tidy, agenda, "(retention)"))

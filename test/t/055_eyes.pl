@@ -29,7 +29,7 @@ like($third->{request_body}, qr/^\{"id":3,"name":"p3","poison":true\}$/, 'and th
 like($third->{url}, qr{^http://127\.0\.0\.1:\d+/contacts/3\?token=\*\*\*$}, 'credentials in the URL are ***');
 ok($third->{bytes_sent} > 0 && $third->{elapsed_ms} >= 0, 'sizes and times');
 unlike($t->admin('SELECT string_agg(r::text, chr(10)) FROM ondatra.all_requests r'), qr/Sup3r|Secret/, 'an answer that repeats a secret is scrubbed');
-like((grep { $_->{url} =~ /4/ } @requests)[0]{response_body}, qr/bad \*\*\* here/, 'where it stood');
+like((grep { $_->{url} =~ m{/contacts/4} } @requests)[0]{response_body}, qr/bad \*\*\* here/, 'where it stood');
 
 # --- the sync log: failures alone, then everything
 is($t->sql("SELECT string_agg(key ->> 'id' || ' ' || operation || ' ' || outcome || ' ' || coalesce(http_status::text, '-'), ', ' ORDER BY key ->> 'id') FROM ondatra.sync_log"),
@@ -120,6 +120,83 @@ is($t->sql("SELECT count(*) FROM ondatra.sync_runs WHERE run_id = 0"), '1', 'but
 my $counted = $t->admin('SELECT counted_at FROM ondatra.housekeeping');
 $t->run('quiet');
 is($t->admin('SELECT counted_at FROM ondatra.housekeeping'), $counted, 'counting is not done at each visit');
+
+# --- metrics
+$t->sql("SELECT ondatra.update_sync('quiet', schedule => '30 days')");
+my $metrics = "FROM ondatra.metrics WHERE labels ->> 'sync' = 'quiet'";
+is($t->sql("SELECT count(*) || ' ' || sum(value) $metrics AND name = 'ondatra_sync_state'"), '5 1', 'a sync is in one state');
+my $runs = $t->admin("SELECT sum(value) $metrics AND name = 'ondatra_runs_total'");
+ok($runs >= 11, 'runs that retention has deleted still count');
+my $created = $t->sql("SELECT value $metrics AND name = 'ondatra_rows_total' AND labels ->> 'outcome' = 'created'");
+$t->sql("INSERT INTO mart.people SELECT g, 'more' FROM generate_series(2001, 2010) g");
+$t->script({path => '/contacts/2010', times => 1, answer => {misbehave => 'hang'}});
+$t->sql("SELECT ondatra.trigger_sync('quiet')");
+$t->poll_sql("SELECT value $metrics AND name = 'ondatra_rows_total' AND labels ->> 'outcome' = 'created'", $created + 9, 'rows of a run that goes on count');
+is($t->sql("SELECT value $metrics AND name = 'ondatra_sync_running'"), '1', 'it runs');
+is($t->sql("SELECT value FROM ondatra.metrics WHERE name = 'ondatra_destination_in_flight'"), '1', 'a request is under way');
+$t->release;
+$t->poll_sql("SELECT value $metrics AND name = 'ondatra_runs_total' AND labels ->> 'status' = 'succeeded'", $t->sql("SELECT value FROM ondatra.metrics WHERE name = 'ondatra_runs_total' "
+    . "AND labels = '{\"sync\": \"quiet\", \"destination\": \"api\", \"status\": \"succeeded\"}'"), 'it ends');
+$t->poll_sql("SELECT count(*) FROM ondatra.run_progress", '0');
+is($t->sql("SELECT value $metrics AND name = 'ondatra_rows_total' AND labels ->> 'outcome' = 'created'"), $created + 10, 'each row counts once');
+my $before = $t->sql("SELECT sum(value) FROM ondatra.metrics WHERE name ~ '_total\$'");
+$t->admin("DELETE FROM ondatra.all_runs WHERE finished_at IS NOT NULL AND run_id NOT IN (SELECT last_run_id FROM ondatra.all_syncs WHERE last_run_id IS NOT NULL)");
+is($t->sql("SELECT sum(value) FROM ondatra.metrics WHERE name ~ '_total\$'"), $before, 'what only grows does not shrink');
+$t->sql("SELECT ondatra.update_destination('api', options => '{\"rate_limit\": [\"1000/10s\", \"50000/1h\"]}')");
+$t->sql("INSERT INTO mart.people VALUES (3001, 'x')");
+$t->run('quiet');
+is($t->sql("SELECT string_agg(labels ->> 'limit' || ' ' || value, ', ' ORDER BY value) FROM ondatra.metrics WHERE name = 'ondatra_destination_requests_max'"), '1000/10s 1000, 50000/h 50000',
+    'rate limits');
+is($t->sql("SELECT bool_and(l.value < m.value AND l.value > 0) FROM ondatra.metrics l JOIN ondatra.metrics m USING (labels) WHERE l.name = 'ondatra_destination_requests_left' "
+    . "AND m.name = 'ondatra_destination_requests_max'"), 't', 'and what is left of them');
+is($t->sql("SELECT count(*) FROM ondatra.metrics WHERE value IS NULL OR labels IS NULL OR name !~ '^ondatra_[a-z_]+\$'"), '0', 'none is NULL');
+is($t->sql("SELECT count(*) FROM (SELECT FROM ondatra.metrics GROUP BY name, labels HAVING count(*) > 1) x"), '0', 'no series comes twice');
+is($t->sql_as('bob', 'SELECT count(*) FROM ondatra.metrics'), '0', 'others see none');
+$t->admin('CREATE ROLE watch LOGIN IN ROLE pg_monitor');
+is($t->sql_as('watch', 'SELECT count(*) FROM ondatra.metrics'), $t->sql('SELECT count(*) FROM ondatra.metrics'), 'members of pg_monitor see all');
+is($t->sql_as('watch', "SELECT (SELECT count(*) FROM ondatra.live_destinations() WHERE last_error IS NOT NULL) + (SELECT count(*) FROM ondatra.destination_status) + (SELECT count(*) FROM ondatra.syncs)"), '0',
+    'and no words');
+
+# The files of the manual: each query runs and has its labels and values; each metric is there, and the dashboard shows nothing else.
+my %there = map { $_ => 1 } split /\n/, $t->sql('SELECT DISTINCT name FROM ondatra.metrics');
+$there{ondatra_alert_firing} = $there{ondatra_alert_failed_attempts} = 1;
+my $collector = Ondatra::Test::slurp("$FindBin::Bin/../../doc/monitoring/sql_exporter.collector.yml");
+my %named = map { $_ => 1 } $collector =~ /metric_name: (\w+)/g;
+is_deeply(\%named, \%there, 'sql_exporter: every metric');
+my (%labels) = $collector =~ /metric_name: (\w+)\n.*?key_labels: \[(.*?)\]/sg;
+while ($collector =~ /query_name: (\w+)\n\s+query: (.*)\n/g) {
+    my ($name, $query) = ($1, $2);
+    my ($rows) = $t->rows("SELECT count(*) AS n, count(*) FILTER (WHERE to_jsonb(q) ?& '{" . ($labels{$name} =~ s/ //gr) . ",value}') AS good FROM ($query) q");
+    ok($rows->{n} == $rows->{good} && ($rows->{n} > 0 || $name =~ /alert/), "sql_exporter: $name");
+}
+my $queries = Ondatra::Test::slurp("$FindBin::Bin/../../doc/monitoring/postgres_exporter.queries.yml");
+my %made;
+while ($queries =~ /^(\w+):\n  query: (.*)\n  metrics:\n((?:    - .*\n)+)/mg) {
+    my ($key, $query, $columns) = ($1, $2, $3);
+    my @columns = $columns =~ /- (\w+):/g;
+    $made{"${key}_$_"} = 1 for $columns =~ /- (\w+): \{usage: (?:GAUGE|COUNTER)/g;
+    is($t->sql("SELECT string_agg(k, ' ' ORDER BY i) FROM json_object_keys((SELECT to_json(q) FROM (SELECT) x LEFT JOIN ($query) q ON true LIMIT 1)) WITH ORDINALITY c (k, i)") || "@columns", "@columns", "postgres_exporter: $key");
+}
+is_deeply(\%made, \%there, 'postgres_exporter: every metric');
+my $dashboard = JSON::PP::decode_json(Ondatra::Test::slurp("$FindBin::Bin/../../doc/monitoring/grafana.json"));
+my @shown = map { $_->{expr} =~ /(ondatra_\w+)/g } map { @{ $_->{targets} } } @{ $dashboard->{panels} };
+is_deeply([grep { !$there{$_} } @shown], [], 'the dashboard shows what there is');
+ok(@shown > 15, 'much of it');
+
+# A real exporter, where there is one.
+SKIP: {
+    my ($exporter) = grep { -x } qw(/usr/bin/prometheus-postgres-exporter /usr/local/bin/postgres_exporter);
+    skip 'no postgres_exporter (Debian: prometheus-postgres-exporter)', 2 if !$exporter;
+    my $port = Ondatra::Test::free_port();
+    my $log = "$t->{dir}/exporter.log";
+    local $ENV{DATA_SOURCE_NAME} = 'user=watch dbname=postgres sslmode=disable host=' . $t->node->host . ' port=' . $t->node->port;
+    my $pid = Ondatra::Test::spawn($log, $exporter, "--web.listen-address=127.0.0.1:$port", "--extend.query-path=$FindBin::Bin/../../doc/monitoring/postgres_exporter.queries.yml",
+        '--disable-default-metrics', '--disable-settings-metrics');
+    my $page = '';
+    $t->poll(sub { $page = HTTP::Tiny->new(timeout => 5)->get("http://127.0.0.1:$port/metrics")->{content}; $page =~ /^ondatra_/m }, 'postgres_exporter has them') || diag(Ondatra::Test::slurp($log));
+    like($page, qr/^ondatra_rows_total\{destination="api",outcome="created",(?:server="[^"]*",)?sync="quiet"\} \d+/m, 'as Prometheus reads them') || diag(substr $page, 0, 3000);
+    Ondatra::Test::stop_process($t, $pid);
+}
 
 # a sync that is dropped takes its records along
 $t->sql("SELECT ondatra.drop_sync('plain')");
