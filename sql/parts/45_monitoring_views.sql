@@ -114,3 +114,8 @@ CREATE VIEW ondatra.metrics WITH (security_barrier) AS
 COMMENT ON VIEW ondatra.metrics IS 'Numbers for monitoring systems, named as Prometheus wants it: of one''s own syncs and destinations, for members of pg_monitor of all.';
 COMMENT ON COLUMN ondatra.metrics.name IS 'Names that end in _total only grow; the others go up and down.';
 COMMENT ON COLUMN ondatra.metrics.labels IS 'sync, destination, and what the name speaks of: state, status, outcome, error_class, problem, limit.';
+
+CREATE FUNCTION ondatra.report_html() RETURNS text
+  LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'ond_sql_report_html';
+COMMENT ON FUNCTION ondatra.report_html() IS
+  'A page about the syncs that the caller may see: what needs somebody, runs, rows by outcome, failures by reason, rate limits. One file, without scripts and outside parts.';

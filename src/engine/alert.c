@@ -38,7 +38,7 @@ static void fill_words(const OndAlert *a, const char *database, const char **val
   char *since = DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(a->since)));
   const char *made[W_COUNT] = {text, over ? "resolve" : "trigger", a->sync, ond_problem_name(a->problem), ond_problem_name(a->told), since,
                                a->run_id == 0 ? NULL : psprintf(INT64_FORMAT, a->run_id), a->message, database,
-                               psprintf(INT64_FORMAT "-" INT64_FORMAT, a->sync_id, (int64)(a->since / 1000000))};
+                               psprintf(INT64_FORMAT "-" INT64_FORMAT, a->sync_id, (int64)a->since)};
 
   for (int i = 0; i < W_COUNT; i++)
     values[i] = made[i] == NULL ? NULL : pg_server_to_any(made[i], (int)strlen(made[i]), PG_UTF8);

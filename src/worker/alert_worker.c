@@ -17,6 +17,7 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -270,6 +271,11 @@ static void tell(const OndSync *sync, const OndAlert *alert) {
   MemoryContextSwitchTo(context);
 }
 
+/* The server releases a session's locks with its transactions only: a process that is ended outside of one would leave them behind. */
+static void release_locks(int code, Datum arg) {
+  LockReleaseAll(DEFAULT_LOCKMETHOD, true);
+}
+
 void ond_alert_worker_main(Datum arg) {
   MemoryContext context;
   OndSync *sync;
@@ -279,6 +285,7 @@ void ond_alert_worker_main(Datum arg) {
   pqsignal(SIGTERM, die);
   BackgroundWorkerUnblockSignals();
   BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+  before_shmem_exit(release_locks, 0);
   SetConfigOption("application_name", "ondatra alert", PGC_USERSET, PGC_S_SESSION);
   pgstat_report_activity(STATE_RUNNING, "sending alerts");
   context = AllocSetContextCreate(TopMemoryContext, "ondatra alert", ALLOCSET_DEFAULT_SIZES);
