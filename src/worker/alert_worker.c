@@ -284,8 +284,8 @@ void ond_alert_worker_main(Datum arg) {
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   pqsignal(SIGTERM, die);
   BackgroundWorkerUnblockSignals();
+  before_shmem_exit(release_locks, 0); /* registered first, so it runs last: after the transaction is aborted */
   BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
-  before_shmem_exit(release_locks, 0);
   SetConfigOption("application_name", "ondatra alert", PGC_USERSET, PGC_S_SESSION);
   pgstat_report_activity(STATE_RUNNING, "sending alerts");
   context = AllocSetContextCreate(TopMemoryContext, "ondatra alert", ALLOCSET_DEFAULT_SIZES);
