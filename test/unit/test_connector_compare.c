@@ -7,20 +7,31 @@
 #include "connector_case.h"
 
 /* In single quotes; "(unreadable)" when it cannot be compared. */
-static const char *differs(const char *ours, const char *theirs, bool texts, const char *const *skip) {
+static const char *differs_null(const char *ours, const char *theirs, bool texts, const char *null, const char *const *skip) {
   static char out[8000];
   static Case t;
   OndBuf buf;
   int n;
 
   ond_buf_init(&buf, sizeof(out) - 1);
-  n = ond_compare_fields(case_bytes(case_json(&t, ours)), case_bytes(theirs ? case_json(&t, theirs) : NULL), texts, skip, &buf);
+  n = ond_compare_fields(case_bytes(case_json(&t, ours)), case_bytes(theirs ? case_json(&t, theirs) : NULL), texts, case_bytes(null ? case_json(&t, null) : NULL), skip, &buf);
   snprintf(out, sizeof(out), "%s", n < 0 ? "(unreadable)" : buf.data);
   ond_buf_free(&buf);
   for (char *p = out; *p; p++) {
     *p = *p == '"' ? '\'' : *p;
   }
   return out;
+}
+
+static const char *differs(const char *ours, const char *theirs, bool texts, const char *const *skip) {
+  return differs_null(ours, theirs, texts, NULL, skip);
+}
+
+TEST(what_clears_a_field_is_a_null) {
+  CHECK_STR(differs_null("{'a':'#N/A','b':'#N/A','c':'#N/A'}", "{'a':'','b':null}", false, "'#N/A'", NULL), "{}");
+  CHECK_STR(differs_null("{'a':'','b':'x'}", "{'b':'x'}", false, "''", NULL), "{}");
+  CHECK_STR(differs_null("{'a':'#N/A'}", "{'a':'x'}", false, "'#N/A'", NULL), "{'a':{'model':'#N/A','destination':'x'}}");
+  CHECK_STR(differs_null("{'a':'#N/A'}", "{'a':''}", false, NULL, NULL), "{'a':{'model':'#N/A','destination':''}}");
 }
 
 #define EXACT(ours, theirs) differs(ours, theirs, false, NULL)
