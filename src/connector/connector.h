@@ -354,6 +354,9 @@ extern bool ond_connector_render_free(OndConnector *c, const char *method, const
 extern bool ond_connector_render_script(OndConnector *c, const OndOperation *o, const OndRow *const *rows, int n, const OndRenderContext *context, OndBytes description,
                                         OndHttpRequest *out, OndError *err);
 
+#define OND_REMOTE_ID_BYTES_MAX 2000
+#define OND_REMOTE_BYTES_MAX    16384
+
 /* One row's fate as the answer tells it. Strings live in the arena given. */
 typedef struct OndRowResult {
   OndOutcome outcome;         /* ACCEPTED, REJECTED, THROTTLED (retryable no) or UNKNOWN (not mentioned, unreadable) */

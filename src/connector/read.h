@@ -6,8 +6,6 @@
 
 #include "connector/reference.h"
 
-#define OND_REMOTE_ID_BYTES_MAX 2000
-#define OND_REMOTE_BYTES_MAX    16384
 
 /* One row's name as the answer may use it. */
 typedef struct OndRowName {

@@ -10,6 +10,7 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 
+#include "compat.h"
 #include "engine/kept.h"
 
 #define PLACES_MAX 8

@@ -12,6 +12,7 @@
 
 #include "connector/members.h"
 #include "core/text.h"
+#include "compat.h"
 #include "engine/answer.h"
 #include "engine/encode.h"
 #include "engine/job_rows.h"
@@ -258,6 +259,10 @@ static bool read_outcome(const JsonbValue *v, OndRowResult *r) {
   return true;
 }
 
+static bool is_short(const char *text, Size most) {
+  return text != NULL && text[0] != '\0' && strlen(text) <= most;
+}
+
 /* One member of a fate; false: it is none, or of another type. */
 static bool read_member(const char *name, const JsonbValue *v, OndRowResult *r, Jsonb **key) {
   if (strcmp(name, "key") == 0) {
@@ -277,13 +282,13 @@ static bool read_member(const char *name, const JsonbValue *v, OndRowResult *r, 
     return true;
   }
   if (strcmp(name, "id") == 0 && (v->type == jbvString || v->type == jbvNumeric))
-    return (r->remote_id = utf8_of(v)) != NULL;
+    return is_short(r->remote_id = utf8_of(v), OND_REMOTE_ID_BYTES_MAX);
   if (strcmp(name, "created") == 0 && v->type == jbvBool) {
     r->created = v->val.boolean ? 1 : 0;
     return true;
   }
   if (strcmp(name, "remote") == 0 && v->type == jbvBinary && JsonContainerIsObject(v->val.binary.data))
-    return (r->remote = utf8_of(v)) != NULL;
+    return is_short(r->remote = utf8_of(v), OND_REMOTE_BYTES_MAX);
   return false;
 }
 
@@ -303,7 +308,7 @@ static bool read_fate(Fates *f, const JsonbContainer *fate, int number) {
     if (token == WJB_KEY)
       name = pnstrdup(v.val.string.val, v.val.string.len);
     else if (token == WJB_VALUE && !read_member(name, &v, &r, &key)) {
-      ond_error_set(f->err, "element %d of its list has no member \"%.50s\", or not of this type", number, name);
+      ond_error_set(f->err, "element %d of its list: member \"%.50s\" is unknown, of another type, or too long", number, name);
       ond_error_hint(f->err, "Members are key (an object), outcome (delivered, rejected, retry or unknown), message, id, created and remote.");
       return false;
     } else if (token == WJB_VALUE)

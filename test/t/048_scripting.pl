@@ -112,8 +112,9 @@ my %lies = (
     'one is missing' => ['[{"key": {"id": 1}, "outcome": "delivered"}, {"key": {"id": 2}, "outcome": "delivered"}]', qr/the answer does not say what became of this row/, 2],
     'a stranger' => ['[{"key": {"id": 1}, "outcome": "delivered"}, {"key": {"id": 4}, "outcome": "delivered"}]', qr/names a key that is not in the batch: \{"id": 4\}/, 0],
     'twice' => ['[{"key": {"id": 1}, "outcome": "delivered"}, {"key": {"id": 1.0}, "outcome": "rejected"}]', qr/names a key for the second time/, 0],
-    'an unknown outcome' => ['[{"key": {"id": 1}, "outcome": "fine"}]', qr/element 0 of its list has no member "outcome", or not of this type/, 0],
-    'an unknown member' => ['[{"key": {"id": 1}, "outcome": "delivered", "x": 1}]', qr/has no member "x"/, 0],
+    'an unknown outcome' => ['[{"key": {"id": 1}, "outcome": "fine"}]', qr/element 0 of its list: member "outcome" is unknown, of another type/, 0],
+    'an unknown member' => ['[{"key": {"id": 1}, "outcome": "delivered", "x": 1}]', qr/member "x" is unknown/, 0],
+    'a long id' => ['[{"key": {"id": 1}, "outcome": "delivered", "id": "' . 'x' x 2001 . '"}]', qr/member "id" is unknown, of another type, or too long/, 0],
     'no key' => ['[{"outcome": "delivered"}]', qr/element 0 of its list has no "key"/, 0],
     'no outcome' => ['[{"key": {"id": 1}}]', qr/element 0 of its list has no "outcome"/, 0],
     'an object' => ['{"1": "delivered"}', qr/it did not return a list/, 0],
@@ -311,6 +312,26 @@ $t->sql('DROP FUNCTION mart.finalize');
 $run = $t->run('final');
 like($run->{error_message}, qr/option "finalize": function mart.finalize\(jsonb\) does not exist/, 'a function that is gone stops the sync');
 is($t->sql("SELECT state FROM ondatra.syncs WHERE name = 'final'"), 'error', 'with the reason');
+
+# --- a database of another encoding
+$t->admin(q{CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'});
+sub latin { my ($sql) = @_; my ($status, $out, $err) = $t->node->psql('latin', "SET client_encoding = 'UTF8'; $sql", on_error_stop => 1); is($status, 0, 'in latin1') or diag($err); return $out }
+$t->script({method => 'POST', answer => {json => {w => "gr\x{fc}n"}}}, {method => 'DELETE', answer => {status => 204}});
+my $arguments = Ondatra::Test::arguments(name => 'api', base_url => $t->url, options => {object => {upsert => {method => 'POST', path => '/x'}, delete => {method => 'DELETE', path => '/x'}}});
+utf8::encode($arguments);
+latin(q{CREATE EXTENSION ondatra; CREATE TABLE t (id int PRIMARY KEY, size text, list text); INSERT INTO t VALUES (1, 'groß', 'Äpfel');
+    CREATE FUNCTION r(b jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT jsonb_build_object('path', jsonb_build_array(coalesce(b#>>'{rows,0,kept,list}', 'née')), 'headers', '{"X-A": "b"}'::jsonb, 'body', b->'rows'->0->'fields')$$;
+    CREATE FUNCTION p(b jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT jsonb_build_array(jsonb_build_object('key', b->'keys'->0, 'outcome', 'delivered', 'id', 'id ' || (b#>>'{body,w}' IS NOT DISTINCT FROM 'grün'), 'message', 'weiß'))$$;}
+    . "SELECT ondatra.create_destination($arguments);"
+    . q{SELECT ondatra.create_sync('é', 't', 'api', mode => 'mirror', options => '{"render": "r", "parse": "p", "finalize": "p", "keep": ["list", "size"], "max_deletes": "100%", "on_empty": "run"}')});
+like(latin(q{SELECT status, rows_created, error_message FROM ondatra.run_sync('é')}), qr/^succeeded\|1\|$/m, 'functions shape requests there');
+($request) = $t->requests(method => 'POST', last => 1);
+is("$request->{path} $request->{json}{size}", '/n%C3%A9e gro' . chr(223), 'in UTF-8');
+is(latin(q{SELECT _remote_id FROM ondatra.state_1}), 'id true', 'and what they read is in the database\'s encoding');
+is(latin(q{SELECT _kept->>'list' || ' ' || (_kept->>'size') FROM ondatra.state_1}), 'Äpfel groß', 'as is what is kept');
+like(latin(q{DELETE FROM t; SELECT status, rows_deleted, error_message FROM ondatra.run_sync('é')}), qr/^succeeded\|1\|$/m, 'a delete');
+is(($t->requests(method => 'DELETE', last => 1))[0]{path}, '/%C3%84pfel', 'knows where');
+$t->no_violations;
 
 # --- hostile functions
 my %all = (%Ondatra::Hostile::FORBIDDEN, %Ondatra::Hostile::HARMLESS);
