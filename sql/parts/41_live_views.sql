@@ -15,8 +15,9 @@ COMMENT ON FUNCTION ondatra.live_runs() IS 'Runs that go on, of the roles that t
 
 CREATE VIEW ondatra.run_progress WITH (security_barrier) AS
   SELECT l.run_id, s.name AS sync_name, l.phase, l.rows_scanned, l.to_create, l.to_update, l.to_delete, l.sent, l.failed, l.in_flight,
-         pg_catalog.round(l.requests_per_s::pg_catalog.numeric, 1) AS requests_per_s, l.throttled_until, l.started_at,
-         pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) l.started_at AS elapsed, l.pid
+         pg_catalog.round(l.requests_per_s::pg_catalog.numeric, 1) AS requests_per_s, pg_catalog.date_trunc('second', l.throttled_until) AS throttled_until,
+         pg_catalog.date_trunc('second', l.started_at) AS started_at,
+         pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) l.started_at) AS elapsed, l.pid
   FROM ondatra.live_runs() l JOIN ondatra.all_syncs s ON s.sync_id OPERATOR(pg_catalog.=) l.sync_id;
 COMMENT ON VIEW ondatra.run_progress IS 'Runs that go on, as they are at this moment.';
 COMMENT ON COLUMN ondatra.run_progress.phase IS 'starting, reading (the model), sending or finishing.';
