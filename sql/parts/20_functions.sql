@@ -8,6 +8,11 @@ CREATE FUNCTION ondatra.drop_secret(name text) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_drop_secret';
 COMMENT ON FUNCTION ondatra.drop_secret(text) IS 'Removes a secret of the calling role.';
 
+CREATE FUNCTION ondatra.reencrypt_secrets() RETURNS bigint
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_reencrypt_secrets';
+COMMENT ON FUNCTION ondatra.reencrypt_secrets() IS
+  'Encrypts stored secrets and tokens of this database with the first key of the key file, where another one did. For the extension''s owner. Returns how many.';
+
 CREATE FUNCTION ondatra.create_connector(name text, spec jsonb, description text DEFAULT NULL) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_create_connector';
 COMMENT ON FUNCTION ondatra.create_connector(text, jsonb, text) IS

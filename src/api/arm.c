@@ -71,7 +71,7 @@ static int64 *list_syncs(int *n) {
 
 /* What the state table has lost since the last complete run, in words; NULL: nothing. Records its dependency again. */
 static char *state_loss(const OndSync *sync) {
-  int64 rows = ond_state_table_adopt(sync->sync_id);
+  int64 rows = ond_state_table_adopt(sync);
 
   if (rows < 0)
     return psprintf("its state table is missing: what was delivered is not known any more");

@@ -4,10 +4,13 @@
  */
 #include "postgres.h"
 
+#include "utils/acl.h"
 #include "utils/builtins.h"
 
 #include "api/api.h"
 #include "catalog/edit.h"
+#include "catalog/secrets.h"
+#include "catalog/tokens.h"
 #include "core/mem.h"
 #include "miscadmin.h"
 #include "worker/shared.h"
@@ -41,6 +44,22 @@ Datum ond_sql_set_secret(PG_FUNCTION_ARGS) {
                                    released, released)));
   }
   PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_reencrypt_secrets);
+Datum ond_sql_reencrypt_secrets(PG_FUNCTION_ARGS) {
+  Oid owner = ond_extension(false)->owner;
+  OndCall call;
+  int64 done;
+
+  ond_call_begin(&call);
+  if (!has_privs_of_role(call.user, owner)) {
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to encrypt the secrets of all roles"),
+                    errhint("Only members of role \"%s\", which owns the extension, may.", GetUserNameFromId(owner, false))));
+  }
+  done = ond_secrets_reencrypt() + ond_tokens_reencrypt();
+  ond_call_end(&call);
+  PG_RETURN_INT64(done);
 }
 
 PG_FUNCTION_INFO_V1(ond_sql_drop_secret);

@@ -372,7 +372,7 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
 
   ond_call_begin(&call);
   old = ond_call_edit(&call, name);
-  ond_state_table_require(old->sync_id);
+  ond_state_table_require(old);
   ond_call_end(&call);
   s = *old;
   read_arguments(fcinfo, &s);

@@ -90,6 +90,8 @@ static Datum apply_event(FunctionCallInfo fcinfo, OndSyncEvent event, const char
 
   ond_call_begin(&call);
   sync = ond_sync_get(name, call.user);
+  if (event == OND_EVENT_RESUME)
+    ond_state_table_grant(sync);
   moved = ond_sync_event(sync->sync_id, event, word == NULL ? NULL : done_by(word, call.user));
   if (ond_sync_has_cron(sync)) {
     ond_cron_follow(sync->sync_id, sync->owner);

@@ -70,14 +70,14 @@ static int make_head(const uint8 key[OND_KEY_BYTES], Oid owner, uint8 head[HEAD_
   return AT_OWNER_NAME + (int)name_n;
 }
 
-/* The key, made when there is none and it may be. */
-static void get_key(uint8 key[OND_KEY_BYTES], bool may_make_key) {
+/* The keys; one is made when there is none and it may be. */
+static void get_keys(OndKeys *keys, bool may_make_key) {
   OndError err;
-  OndKeyResult result = ond_key_read(key, &err);
+  OndKeyResult result = ond_key_read(keys, &err);
 
   if (result == OND_KEY_MISSING && may_make_key) {
     ond_key_make();
-    result = ond_key_read(key, &err);
+    result = ond_key_read(keys, &err);
   }
   if (result != OND_KEY_OK) {
     if (result == OND_KEY_MISSING) {
@@ -85,6 +85,30 @@ static void get_key(uint8 key[OND_KEY_BYTES], bool may_make_key) {
     }
     ond_raise(&err);
   }
+}
+
+/* The key that a value was sealed with; NULL: the file does not have it. */
+static const uint8 *key_of(const OndKeys *keys, const uint8 *head) {
+  for (int i = 0; i < keys->n; i++) {
+    uint8 id[KEY_ID_BYTES];
+
+    key_id(keys->keys[i], id);
+    if (memcmp(id, head + AT_KEY_ID, KEY_ID_BYTES) == 0) {
+      return keys->keys[i];
+    }
+  }
+  return NULL;
+}
+
+bool ond_crypt_is_current(const bytea *sealed) {
+  const uint8 *in = (const uint8 *)VARDATA_ANY(sealed);
+  OndKeys keys;
+  bool current;
+
+  get_keys(&keys, false);
+  current = VARSIZE_ANY_EXHDR(sealed) >= AT_OWNER_NAME && key_of(&keys, in) == keys.keys[0];
+  ond_wipe(&keys, sizeof(keys));
+  return current;
 }
 
 bool ond_crypt_none_yet(void) {
@@ -98,18 +122,18 @@ bool ond_crypt_none_yet(void) {
 }
 
 bytea *ond_crypt_seal(Oid owner, const char *name, const char *value, size_t n, bool may_make_key) {
-  uint8 key[OND_KEY_BYTES];
+  OndKeys keys;
   uint8 head[HEAD_BYTES_MAX];
   bytea *sealed = palloc(VARHDRSZ + sizeof(head) + n + TAG_BYTES);
   uint8 *out = (uint8 *)VARDATA(sealed);
   int head_n;
   bool ok;
 
-  get_key(key, may_make_key);
-  head_n = make_head(key, owner, head);
+  get_keys(&keys, may_make_key);
+  head_n = make_head(keys.keys[0], owner, head);
   memcpy(out, head, head_n);
-  ok = gcm(true, key, head, head_n, name, (const uint8 *)value, (int)n, out + head_n, out + head_n + n);
-  ond_wipe(key, sizeof(key));
+  ok = gcm(true, keys.keys[0], head, head_n, name, (const uint8 *)value, (int)n, out + head_n, out + head_n + n);
+  ond_wipe(&keys, sizeof(keys));
   if (!ok) {
     ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not encrypt secret \"%s\"", name)));
   }
@@ -137,7 +161,9 @@ static char *unreadable(OndError *err, const char *name, const char *detail, con
 char *ond_crypt_open(Oid owner, const char *name, const bytea *sealed, size_t *n, OndError *err) {
   const uint8 *in = (const uint8 *)VARDATA_ANY(sealed);
   int size = (int)VARSIZE_ANY_EXHDR(sealed);
-  uint8 key[OND_KEY_BYTES], id[KEY_ID_BYTES], tag[TAG_BYTES];
+  uint8 tag[TAG_BYTES];
+  const uint8 *key;
+  OndKeys keys;
   int head_n = size < AT_OWNER_NAME ? size + 1 : AT_OWNER_NAME + in[AT_OWNER_NAME - 1];
   int value_n = size - head_n - TAG_BYTES;
   char *value;
@@ -148,23 +174,23 @@ char *ond_crypt_open(Oid owner, const char *name, const bytea *sealed, size_t *n
   if (!owner_matches(owner, in)) {
     return unreadable(err, name, "It was stored for another role.", "Call ondatra.set_secret() again as the owner of the destination.");
   }
-  if (ond_key_read(key, err) != OND_KEY_OK) {
+  if (ond_key_read(&keys, err) != OND_KEY_OK) {
     return NULL;
   }
-  key_id(key, id);
-  if (memcmp(id, in + AT_KEY_ID, KEY_ID_BYTES) != 0) {
-    ond_wipe(key, sizeof(key));
+  key = key_of(&keys, in);
+  if (key == NULL) {
+    ond_wipe(&keys, sizeof(keys));
     return unreadable(err, name, "It was encrypted with another key than the one in the key file.",
                       "Put the key file of the server it comes from in place (ondatra.key_file), or call ondatra.set_secret() again.");
   }
   value = palloc(value_n + 1);
   memcpy(tag, in + head_n + value_n, TAG_BYTES);
   if (!gcm(false, key, in, head_n, name, in + head_n, value_n, (uint8 *)value, tag)) {
-    ond_wipe(key, sizeof(key));
+    ond_wipe(&keys, sizeof(keys));
     ond_wipe(value, value_n);
     return unreadable(err, name, "The stored value was changed or belongs to another name.", "Call ondatra.set_secret() again.");
   }
-  ond_wipe(key, sizeof(key));
+  ond_wipe(&keys, sizeof(keys));
   value[value_n] = '\0';
   *n = value_n;
   return value;

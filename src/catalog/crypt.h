@@ -16,6 +16,8 @@
 extern bool ond_crypt_none_yet(void);
 /* Raises when the key file cannot be used; makes it when there is none and may_make_key. */
 extern bytea *ond_crypt_seal(Oid owner, const char *name, const char *value, size_t n, bool may_make_key);
+/* Whether it was sealed with the first key of the key file, which seals now. Raises when the file cannot be used. */
+extern bool ond_crypt_is_current(const bytea *sealed);
 /* The value, palloc'd and NUL-terminated, *n bytes: the caller wipes it. NULL and err when it cannot be read. */
 extern char *ond_crypt_open(Oid owner, const char *name, const bytea *sealed, size_t *n, OndError *err);
 

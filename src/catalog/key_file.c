@@ -1,7 +1,7 @@
 /*
  * key_file.c - reading and making the key file.
  *
- * The file holds 64 hex digits and is readable by the server's user alone; anything wider is refused, as ssh does. It is made under
+ * The file holds 64 hex digits, or a line of them for each key while one is replaced, and is readable by the server's user alone; anything wider is refused, as ssh does. It is made under
  * another name, synced and then linked, so that no process ever sees half a key and of two that make it at once one wins. It is read at
  * each use: nothing keeps the key.
  */
@@ -21,7 +21,7 @@
 
 #define KEY_FILE_DEFAULT "ondatra.key"
 #define HEX_BYTES        (2 * OND_KEY_BYTES)
-#define FILE_BYTES_MAX   (HEX_BYTES + 2) /* a line end */
+#define FILE_BYTES_MAX   (OND_KEYS_MAX * (HEX_BYTES + 2)) /* with line ends */
 
 static char *key_path(void) {
   const char *name = ond_setting_key_file[0] != '\0' ? ond_setting_key_file : KEY_FILE_DEFAULT;
@@ -45,14 +45,8 @@ static int hex_value(char c) {
   return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* 64 hex digits and perhaps a line end. */
-static bool parse_key(const char *text, ssize_t n, uint8 key[OND_KEY_BYTES]) {
-  while (n > HEX_BYTES && (text[n - 1] == '\n' || text[n - 1] == '\r')) {
-    n--;
-  }
-  if (n != HEX_BYTES) {
-    return false;
-  }
+/* 64 hex digits. */
+static bool parse_key(const char *text, uint8 key[OND_KEY_BYTES]) {
   for (int i = 0; i < OND_KEY_BYTES; i++) {
     int high = hex_value(text[2 * i]), low = hex_value(text[2 * i + 1]);
 
@@ -64,9 +58,24 @@ static bool parse_key(const char *text, ssize_t n, uint8 key[OND_KEY_BYTES]) {
   return true;
 }
 
-static OndKeyResult read_open_file(int fd, const char *path, uint8 key[OND_KEY_BYTES], OndError *err) {
+/* Lines of one key each; empty ones at the end. text ends with a NUL. */
+static bool parse_keys(const char *text, OndKeys *out) {
+  out->n = 0;
+  while (text[0] != '\0' && text[strspn(text, "\r\n")] != '\0') {
+    if (out->n == OND_KEYS_MAX || strcspn(text, "\r\n") != HEX_BYTES || !parse_key(text, out->keys[out->n])) {
+      return false;
+    }
+    out->n++;
+    text += HEX_BYTES;
+    text += text[0] == '\r' ? 1 : 0;
+    text += text[0] == '\n' ? 1 : 0;
+  }
+  return out->n > 0;
+}
+
+static OndKeyResult read_open_file(int fd, const char *path, OndKeys *keys, OndError *err) {
   struct stat st;
-  char text[FILE_BYTES_MAX + 1];
+  char text[FILE_BYTES_MAX + 2];
   ssize_t n;
   bool parsed;
 
@@ -78,16 +87,17 @@ static OndKeyResult read_open_file(int fd, const char *path, uint8 key[OND_KEY_B
                "chmod 600 the file; if others may have read it, set all secrets again "
                "under a new key.");
   }
-  n = read(fd, text, sizeof(text));
-  parsed = n >= 0 && parse_key(text, n, key);
+  n = read(fd, text, sizeof(text) - 1);
+  text[Max(n, 0)] = '\0';
+  parsed = n >= 0 && n <= FILE_BYTES_MAX && strlen(text) == (size_t)n && parse_keys(text, keys);
   ond_wipe(text, sizeof(text));
   if (!parsed) {
-    return bad(err, path, "does not hold a key", "It must hold 64 hex digits and nothing else. Restore it from a backup.");
+    return bad(err, path, "does not hold a key", "It must hold 64 hex digits and nothing else (while a key is replaced, a line for each). Restore it from a backup.");
   }
   return OND_KEY_OK;
 }
 
-OndKeyResult ond_key_read(uint8 key[OND_KEY_BYTES], OndError *err) {
+OndKeyResult ond_key_read(OndKeys *keys, OndError *err) {
   char *path = key_path();
   int fd = OpenTransientFile(path, O_RDONLY | PG_BINARY | O_NONBLOCK);
   OndKeyResult result;
@@ -99,7 +109,7 @@ OndKeyResult ond_key_read(uint8 key[OND_KEY_BYTES], OndError *err) {
         "Restore the file (ondatra.key_file); without it, make one (openssl rand -hex 32, chmod 600) and set all secrets again.");
     return missing ? OND_KEY_MISSING : OND_KEY_BAD;
   }
-  result = read_open_file(fd, path, key, err);
+  result = read_open_file(fd, path, keys, err);
   CloseTransientFile(fd);
   return result;
 }

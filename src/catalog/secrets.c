@@ -61,6 +61,58 @@ void ond_secret_set(Oid owner, const char *name, const char *value, size_t n) {
   MemoryContextSwitchTo(caller);
 }
 
+/* One value under the first key; NULL: it cannot be read, which a warning says. */
+bytea *ond_secret_reseal(Oid owner, const char *name, const char *shown_as, const bytea *sealed) {
+  OndError err;
+  size_t n;
+  char *value = ond_crypt_open(owner, name, sealed, &n, &err);
+  bytea *fresh;
+
+  if (value == NULL) {
+    ereport(WARNING, (errmsg("%s stays as it is: %s", shown_as, err.message), err.detail[0] != '\0' ? errdetail("%s", err.detail) : 0, errhint("%s", err.hint)));
+    return NULL;
+  }
+  fresh = ond_crypt_seal(owner, name, value, n, false);
+  ond_wipe(value, n);
+  return fresh;
+}
+
+static bool reseal_row(SPITupleTable *rows, uint64 i) {
+  Oid types[] = {OIDOID, TEXTOID, BYTEAOID};
+  Datum values[3];
+  char *name;
+  bytea *fresh;
+  bool isnull;
+
+  for (int c = 0; c < 3; c++) {
+    values[c] = SPI_getbinval(rows->vals[i], rows->tupdesc, c + 1, &isnull);
+  }
+  name = TextDatumGetCString(values[1]);
+  if (ond_crypt_is_current(DatumGetByteaPP(values[2]))) {
+    return false;
+  }
+  fresh = ond_secret_reseal(DatumGetObjectId(values[0]), name, psprintf("secret \"%s\"", name), DatumGetByteaPP(values[2]));
+  if (fresh == NULL) {
+    return false;
+  }
+  values[2] = PointerGetDatum(fresh);
+  ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_secrets SET value = $3 WHERE " OF_OWNER OF_NAME, 3, types, values, NULL);
+  return true;
+}
+
+int64 ond_secrets_reencrypt(void) {
+  MemoryContext caller = CurrentMemoryContext;
+  uint64 n = ond_spi(SPI_OK_SELECT, "SELECT owner::pg_catalog.oid, name, value FROM ondatra.all_secrets ORDER BY owner, name FOR UPDATE", 0, NULL, NULL, NULL);
+  SPITupleTable *rows = SPI_tuptable;
+  int64 done = 0;
+
+  for (uint64 i = 0; i < n; i++) {
+    done += reseal_row(rows, i) ? 1 : 0;
+  }
+  MemoryContextSwitchTo(caller);
+  return done;
+}
+
 bool ond_secret_drop(Oid owner, const char *name) {
   MemoryContext caller = CurrentMemoryContext;
   bool found = run_for(SPI_OK_DELETE, "DELETE FROM ondatra.all_secrets WHERE " OF_OWNER OF_NAME, owner, name) > 0;

@@ -14,4 +14,9 @@
  */
 extern bool ond_secrets_resolve(OndAuth *auth, Oid owner, const char *destination_host, OndError *err);
 
+/* Encrypts every stored secret with the first key of the key file that another one encrypted. How many; a warning for each that cannot be read. Inside "ours". */
+extern int64 ond_secrets_reencrypt(void);
+/* One value under the first key; NULL and a warning that begins with shown_as: it cannot be read. */
+extern bytea *ond_secret_reseal(Oid owner, const char *name, const char *shown_as, const bytea *sealed);
+
 #endif

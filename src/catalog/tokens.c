@@ -14,6 +14,7 @@
 
 #include "catalog/crypt.h"
 #include "catalog/rows.h"
+#include "catalog/secrets.h"
 #include "catalog/session.h"
 #include "catalog/tokens.h"
 #include "compat.h"
@@ -128,6 +129,53 @@ int64 ond_token_store(int64 destination_id, int64 intent_no, Oid owner, const ch
     version = ond_row_int64(1);
   MemoryContextSwitchTo(caller);
   return version;
+}
+
+/* Column 3 or 4 of a row under the first key, as an argument; true: it is another value now. */
+static bool reseal(SPITupleTable *rows, uint64 i, int column, const char *what, Datum *value, char *null) {
+  int64 destination_id;
+  Oid owner;
+  bytea *fresh;
+  bool isnull;
+
+  destination_id = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
+  owner = DatumGetObjectId(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
+  *value = SPI_getbinval(rows->vals[i], rows->tupdesc, column, &isnull);
+  *null = isnull ? 'n' : ' ';
+  if (isnull || ond_crypt_is_current(DatumGetByteaPP(*value)))
+    return false;
+  fresh = ond_secret_reseal(owner, sealed_name(destination_id, what), psprintf("the %s of destination " INT64_FORMAT, what, destination_id), DatumGetByteaPP(*value));
+  if (fresh == NULL)
+    return false;
+  *value = PointerGetDatum(fresh);
+  return true;
+}
+
+int64 ond_tokens_reencrypt(void) {
+  Oid types[3] = {INT8OID, BYTEAOID, BYTEAOID};
+  MemoryContext caller = CurrentMemoryContext;
+  uint64 n = ond_spi(SPI_OK_SELECT,
+                     "SELECT t.destination_id, d.owner::pg_catalog.oid, t.token, t.previous FROM ondatra.all_tokens t JOIN ondatra.all_destinations d ON "
+                     "d.destination_id OPERATOR(pg_catalog.=) t.destination_id ORDER BY 1 FOR UPDATE OF t",
+                     0, NULL, NULL, NULL);
+  SPITupleTable *rows = SPI_tuptable;
+  int64 done = 0;
+
+  for (uint64 i = 0; i < n; i++) {
+    char nulls[4] = "   ";
+    Datum values[3];
+    bool isnull, token, previous;
+
+    values[0] = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull);
+    token = reseal(rows, i, 3, "token", &values[1], &nulls[1]);
+    previous = reseal(rows, i, 4, "previous token", &values[2], &nulls[2]);
+    if (token || previous) {
+      ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_tokens SET token = $2, previous = $3 WHERE destination_id OPERATOR(pg_catalog.=) $1", 3, types, values, nulls);
+      done++;
+    }
+  }
+  MemoryContextSwitchTo(caller);
+  return done;
 }
 
 void ond_token_forget(int64 destination_id) {

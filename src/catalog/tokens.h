@@ -30,6 +30,8 @@ extern void ond_token_settle(int64 destination_id, int64 intent_no);
 extern int64 ond_token_store(int64 destination_id, int64 intent_no, Oid owner, const char *token, size_t token_n, const char *previous,
                              TimestampTz obtained_at, TimestampTz expires_at);
 extern void ond_token_forget(int64 destination_id);
+/* As ond_secrets_reencrypt(), of tokens. */
+extern int64 ond_tokens_reencrypt(void);
 
 /*
  * The token lock: heavyweight, on (database, all_tokens, destination), for the session, without waiting; user SQL can neither take nor release it,

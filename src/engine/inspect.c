@@ -54,7 +54,7 @@ OndSpec *ond_inspect_begin(const OndSync *sync, OndScope *scope) {
   OndDestination *destination = ond_inspect_destination(sync);
   OndSpec *spec;
 
-  ond_state_table_require(sync->sync_id);
+  ond_state_table_require(sync);
   ond_owner_begin(scope, sync->owner, sync->model_search_path, false);
   ond_execute_pin();
   spec = ond_spec_build(sync, ond_model_analyze(sync->model), destination);

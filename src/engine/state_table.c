@@ -16,9 +16,11 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "commands/policy.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -49,6 +51,8 @@ int64 ond_to_unix_us(TimestampTz t) {
 char *ond_state_table_name(int64 sync_id) {
   return psprintf("ondatra.state_" INT64_FORMAT, sync_id);
 }
+
+#define POLICY "owner"
 
 static void run(const char *sql) {
   if (SPI_execute(sql, false, 0) < 0)
@@ -96,9 +100,31 @@ static void comment(const char *name, const OndSync *sync) {
   run(psprintf("COMMENT ON TABLE %s IS %s", name, quote_literal_cstr(s.data)));
 }
 
+/* What DROP OWNED takes, and a dump that is restored without privileges or before the roles. */
+static bool owner_may_read(const OndSync *sync, Oid relid) {
+  return pg_class_aclcheck(relid, sync->owner, ACL_SELECT) == ACLCHECK_OK && OidIsValid(get_relation_policy_oid(relid, POLICY, true));
+}
+
+static void grant_to_owner(const OndSync *sync) {
+  char *name = ond_state_table_name(sync->sync_id);
+  const char *owner = quote_identifier(GetUserNameFromId(sync->owner, false));
+
+  run(psprintf("GRANT SELECT ON TABLE %s TO %s", name, owner));
+  run(psprintf("CREATE POLICY " POLICY " ON %s FOR SELECT TO %s USING (true)", name, owner));
+}
+
+void ond_state_table_grant(const OndSync *sync) {
+  Oid relid = get_relname_relid(psprintf("state_" INT64_FORMAT, sync->sync_id), ond_extension(false)->schema);
+
+  if (!OidIsValid(relid) || GetUserNameFromId(sync->owner, true) == NULL || owner_may_read(sync, relid))
+    return;
+  if (OidIsValid(get_relation_policy_oid(relid, POLICY, true)))
+    run(psprintf("DROP POLICY " POLICY " ON %s", ond_state_table_name(sync->sync_id)));
+  grant_to_owner(sync);
+}
+
 void ond_state_table_create(const OndSync *sync, const OndModel *model) {
   char *name = ond_state_table_name(sync->sync_id);
-  char *owner = GetUserNameFromId(sync->owner, false);
   StringInfoData s;
   Oid relid;
 
@@ -115,13 +141,13 @@ void ond_state_table_create(const OndSync *sync, const OndModel *model) {
   relid = get_relname_relid(psprintf("state_" INT64_FORMAT, sync->sync_id), ond_extension(false)->schema);
   revoke_all(name, relid);
   run(psprintf("ALTER TABLE %s ENABLE ROW LEVEL SECURITY", name));
-  run(psprintf("GRANT SELECT ON TABLE %s TO %s", name, quote_identifier(owner)));
-  run(psprintf("CREATE POLICY owner ON %s FOR SELECT TO %s USING (true)", name, quote_identifier(owner)));
+  grant_to_owner(sync);
   comment(name, sync);
   depend_on_extension(relid);
 }
 
-int64 ond_state_table_adopt(int64 sync_id) {
+int64 ond_state_table_adopt(const OndSync *sync) {
+  int64 sync_id = sync->sync_id;
   Oid relid = get_relname_relid(psprintf("state_" INT64_FORMAT, sync_id), ond_extension(false)->schema);
   bool isnull;
 
@@ -129,6 +155,7 @@ int64 ond_state_table_adopt(int64 sync_id) {
     return -1;
   (void)deleteDependencyRecordsForSpecific(RelationRelationId, relid, DEPENDENCY_AUTO, ExtensionRelationId, ond_extension(false)->extension);
   depend_on_extension(relid);
+  ond_state_table_grant(sync);
   ond_spi(SPI_OK_SELECT, psprintf("SELECT pg_catalog.count(*) FROM %s", ond_state_table_name(sync_id)), 0, NULL, NULL, NULL);
   return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
@@ -160,8 +187,13 @@ static Oid find_table(int64 sync_id) {
   return relid;
 }
 
-void ond_state_table_require(int64 sync_id) {
-  (void)find_table(sync_id);
+void ond_state_table_require(const OndSync *sync) {
+  char *owner = GetUserNameFromId(sync->owner, true);
+
+  if (!owner_may_read(sync, find_table(sync->sync_id)))
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                    errmsg("role \"%s\", the owner of sync \"%s\", may not read its state table", owner == NULL ? "(dropped)" : owner, sync->name),
+                    errdetail("DROP OWNED takes this right."), errhint("ondatra.resume_sync(%s) gives it back.", quote_literal_cstr(sync->name))));
 }
 
 const char **ond_state_key_types(int64 sync_id, int n_keys) {

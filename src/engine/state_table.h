@@ -23,7 +23,9 @@
 /* DDL. create records the dependency on the extension and gives the sync's owner SELECT. */
 extern void ond_state_table_create(const OndSync *sync, const OndModel *model);
 /* Records again what a dump loses: that the table goes with the extension. Returns its rows; -1: there is no such table. Inside "ours". */
-extern int64 ond_state_table_adopt(int64 sync_id);
+extern int64 ond_state_table_adopt(const OndSync *sync);
+/* Gives the sync's owner SELECT again, where it was taken. Inside "ours". */
+extern void ond_state_table_grant(const OndSync *sync);
 extern void ond_state_table_drop(int64 sync_id);
 extern char *ond_state_table_name(int64 sync_id);   /* qualified */
 
@@ -47,8 +49,8 @@ extern void ond_state_read(int64 sync_id, int n_keys, const char *const *types, 
 extern void ond_state_unkeep(int64 sync_id, int n, char *const *columns);
 /* Number of rows. */
 extern int64 ond_state_count(int64 sync_id);
-/* Error 42P01 with a hint when the table is missing. */
-extern void ond_state_table_require(int64 sync_id);
+/* Error 42P01 with a hint when the table is missing, 42501 when the owner may not read it. */
+extern void ond_state_table_require(const OndSync *sync);
 /* SQL types of the state table's key columns as it is, in the current memory context; n_keys of them. Error as above. */
 extern const char **ond_state_key_types(int64 sync_id, int n_keys);
 

@@ -125,6 +125,7 @@ our %FORBIDDEN = (
     check_arming => q{SELECT ondatra.check_arming()},
     grant_destination => q{SELECT ondatra.grant_destination('mallorys', 'bob')},
     revoke_destination => q{SELECT ondatra.revoke_destination('mallorys', 'bob')},
+    reencrypt_secrets => q{SELECT ondatra.reencrypt_secrets()},
     drop_secret => q{SELECT ondatra.drop_secret('token')},
     create_destination => q{SELECT ondatra.create_destination('x', base_url => 'http://127.0.0.1:1')},
     update_destination => q{SELECT ondatra.update_destination('mallorys', options => '{"concurrency": 1}')},
