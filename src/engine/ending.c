@@ -3,8 +3,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 
+#include "catalog/session.h"
 #include "engine/ending.h"
 
 #define WORDS_BYTES_MAX 2000 /* of an error's message, detail and hint, each */
@@ -123,4 +127,25 @@ void ond_run_end_of_delivery(const OndDeliveryResult *delivery, const OndCounter
                    delivery->commit_error->detail);
       return;
   }
+}
+
+Datum ond_text_or_null(const char *s, char *null) {
+  *null = s == NULL ? 'n' : ' ';
+  return s == NULL ? (Datum)0 : CStringGetTextDatum(s);
+}
+
+void ond_run_end_write(int64 run_id, const OndRunEnd *e) {
+  Oid types[5] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+  Datum values[5];
+  char nulls[5] = {' ', ' ', ' ', ' ', ' '};
+
+  values[0] = Int64GetDatum(run_id);
+  values[1] = CStringGetTextDatum(e->status);
+  values[2] = ond_text_or_null(e->code[0] != '\0' ? e->code : NULL, &nulls[2]);
+  values[3] = ond_text_or_null(e->message, &nulls[3]);
+  values[4] = ond_text_or_null(e->detail, &nulls[4]);
+  ond_spi(SPI_OK_UPDATE,
+          "UPDATE ondatra.all_runs SET status = $2, error_code = $3, error_message = $4, error_detail = $5, finished_at = pg_catalog.clock_timestamp()"
+          " WHERE run_id OPERATOR(pg_catalog.=) $1",
+          5, types, values, nulls);
 }

@@ -20,5 +20,9 @@ typedef struct OndRunEnd {
 extern void ond_run_end_of_error(const ErrorData *error, bool cancelled, int64 deadline_us, OndRunEnd *e);
 /* It got through to its delivery, or found nothing to deliver. stuck: a job of an earlier run could not be asked, nothing was compared. */
 extern void ond_run_end_of_delivery(const OndDeliveryResult *delivery, const OndCounters *counters, bool stuck, OndRunEnd *e);
+/* Writes it into the run's row. Inside "ours". */
+extern void ond_run_end_write(int64 run_id, const OndRunEnd *e);
+/* A text as an argument of SPI; NULL: *null is 'n'. */
+extern Datum ond_text_or_null(const char *s, char *null);
 
 #endif

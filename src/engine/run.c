@@ -572,27 +572,6 @@ static void reconcile(Run *run) {
 
 /* --- close ------------------------------------------------------------------------------------------------ */
 
-static Datum text_or_null(const char *s, char *null) {
-  *null = s == NULL ? 'n' : ' ';
-  return s == NULL ? (Datum)0 : CStringGetTextDatum(s);
-}
-
-static void write_ending(const Run *run, const OndRunEnd *e) {
-  Oid types[5] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-  Datum values[5];
-  char nulls[5] = {' ', ' ', ' ', ' ', ' '};
-
-  values[0] = Int64GetDatum(run->run_id);
-  values[1] = CStringGetTextDatum(e->status);
-  values[2] = text_or_null(e->code[0] != '\0' ? e->code : NULL, &nulls[2]);
-  values[3] = text_or_null(e->message, &nulls[3]);
-  values[4] = text_or_null(e->detail, &nulls[4]);
-  ond_spi(SPI_OK_UPDATE,
-          "UPDATE ondatra.all_runs SET status = $2, error_code = $3, error_message = $4, error_detail = $5, finished_at = pg_catalog.clock_timestamp()"
-          " WHERE run_id OPERATOR(pg_catalog.=) $1",
-          5, types, values, nulls);
-}
-
 /* A pass that saw the whole model and left nothing behind. Rows that wait for another sync are behind: no state row keeps them in sight of a cursor. */
 static bool is_complete(const Run *run) {
   return run->noted && run->diff->waiting == 0 && run->pass != OND_PASS_KEYS && run->counters.pending == run->diff->verdicts[OND_V_PENDING] &&
@@ -616,8 +595,8 @@ static void note_sent(const Run *run) {
 
   if (rows == s->state_rows && s->sent_model != NULL && ond_guard_config_change(s, run->definition) == NULL)
     return;
-  values[2] = text_or_null(s->mapping, &nulls[2]);
-  values[3] = text_or_null(run->definition, &nulls[3]);
+  values[2] = ond_text_or_null(s->mapping, &nulls[2]);
+  values[3] = ond_text_or_null(run->definition, &nulls[3]);
   values[4] = Int64GetDatum(Max(rows, 0));
   ond_spi(SPI_OK_UPDATE,
           "UPDATE ondatra.all_syncs SET sent_model = $2, sent_mapping = $3, sent_definition = $4, state_rows = $5 WHERE sync_id OPERATOR(pg_catalog.=) $1",
@@ -694,7 +673,7 @@ static void close_run(Run *run, OndRunEnd *e) {
   (void)ond_run_lock_regain(); /* an error's abort gave it up; an edit in between does not matter here */
   (void)ond_sync_lock(run->sync->sync_id);
   ond_run_write_counters(run->run_id, &run->counters);
-  write_ending(run, e);
+  ond_run_end_write(run->run_id, e);
   state_changed = !run->request->reconcile && finish_sync(run, e);
   ond_totals_add(&run->run_id, 1);
   ond_tx_commit();
