@@ -1,5 +1,5 @@
 /*
- * encode.c - values to JSON bytes; see encode.h.
+ * encode.c - values to JSON bytes, and to what a version is made of; see encode.h.
  *
  * Owns: the table from types to forms (kind_of). Does not: decide which fields there are (spec.c) or what an invalid value means (diff.c).
  */
@@ -323,6 +323,7 @@ static void append_base64(StringInfo out, Datum value) {
 
 #define NOT_A_NUMBER "is NaN, which JSON cannot express"
 #define INFINITE "is infinite, which JSON cannot express"
+#define OUT_OF_YEARS "is outside of the years 1 to 9999"
 
 static char *two(char *p, int v) {
   *p++ = (char)('0' + v / 10);
@@ -487,7 +488,7 @@ static const char *append_timestamp(OndEncoder *e, StringInfo out, Timestamp t) 
   }
   text = day_text(e, (int32)days);
   if (text == NULL)
-    return "is outside of the years 1 to 9999";
+    return OUT_OF_YEARS;
   *p++ = '"';
   memcpy(p, text, DAY_CHARS);
   p += DAY_CHARS;
@@ -508,7 +509,7 @@ static const char *append_date(OndEncoder *e, StringInfo out, DateADT d) {
     return INFINITE;
   text = day_text(e, d);
   if (text == NULL)
-    return "is outside of the years 1 to 9999";
+    return OUT_OF_YEARS;
   buf[0] = buf[DAY_CHARS + 1] = '"';
   memcpy(buf + 1, text, DAY_CHARS);
   ond_put(out, buf, sizeof(buf));
@@ -654,35 +655,120 @@ const char *ond_encode(OndEncoder *e, Datum value, StringInfo out) {
   return e->kind == KIND_JSONB ? append_json(out, text, strlen(text)) : append_text(out, text, strlen(text));
 }
 
-static void append_unescaped(StringInfo out, const char *s, const char *end) {
-  for (; s < end; s++) {
-    if (*s != '\\') {
-      appendStringInfoCharMacro(out, *s);
-      continue;
-    }
-    s++;
-    switch (*s) {
-      case 'n': appendStringInfoCharMacro(out, '\n'); break;
-      case 'r': appendStringInfoCharMacro(out, '\r'); break;
-      case 't': appendStringInfoCharMacro(out, '\t'); break;
-      case 'u': { /* we only write \u00XX */
-        char digits[3] = {s[3], s[4], '\0'};
+/* --- canonical -------------------------------------------------------------------------------------------- */
 
-        appendStringInfoCharMacro(out, (char)strtol(digits, NULL, 16));
-        s += 4;
-        break;
-      }
-      default: appendStringInfoCharMacro(out, *s);
-    }
-  }
+static inline void put_fixed(StringInfo out, char tag, const void *bytes, Size n) {
+  char *p = ond_reserve(out, 1 + n);
+
+  *p = tag;
+  memcpy(p + 1, bytes, n);
+  out->len += (int)(1 + n);
 }
 
-bool ond_json_text(OndBytes json, StringInfo out) {
-  if (json.p == NULL || (json.n == 4 && memcmp(json.p, "null", 4) == 0))
-    return false;
-  if (json.p[0] == '"')
-    append_unescaped(out, json.p + 1, json.p + json.n - 1);
-  else
-    appendBinaryStringInfo(out, json.p, (int)json.n);
-  return true;
+static inline void put_int64(StringInfo out, char tag, int64 value) {
+  put_fixed(out, tag, &value, sizeof(value));
+}
+
+static inline void put_sized(StringInfo out, char tag, const char *bytes, Size n) {
+  char *p = ond_reserve(out, 1 + sizeof(uint32) + n);
+  uint32 size = (uint32)n;
+
+  *p = tag;
+  memcpy(p + 1, &size, sizeof(size));
+  memcpy(p + 1 + sizeof(size), bytes, n);
+  out->len += (int)(1 + sizeof(size) + n);
+}
+
+void ond_canonical_json(StringInfo out, OndBytes json) {
+  put_sized(out, 'j', json.p, json.n);
+}
+
+static const char *canonical_text(StringInfo out, const char *s, Size n) {
+  s = to_utf8(s, &n);
+  if (s == NULL)
+    return "is not valid UTF-8";
+  put_sized(out, 's', s, n);
+  return NULL;
+}
+
+/* The years 1 to 9999, in days since 2000. */
+#define DAY_FIRST (1721426 - POSTGRES_EPOCH_JDATE)
+#define DAY_END   (5373485 - POSTGRES_EPOCH_JDATE)
+
+static const char *canonical_date(StringInfo out, DateADT d) {
+  int32 day = d;
+
+  if (DATE_NOT_FINITE(d))
+    return INFINITE;
+  if (day < DAY_FIRST || day >= DAY_END)
+    return OUT_OF_YEARS;
+  put_fixed(out, 'd', &day, sizeof(day));
+  return NULL;
+}
+
+static const char *canonical_timestamp(StringInfo out, char tag, Timestamp t) {
+  if (TIMESTAMP_NOT_FINITE(t))
+    return INFINITE;
+  if (t < DAY_FIRST * USECS_PER_DAY || t >= DAY_END * USECS_PER_DAY)
+    return OUT_OF_YEARS;
+  put_int64(out, tag, t);
+  return NULL;
+}
+
+static const char *canonical_numeric(StringInfo out, Datum value) {
+  struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+  uint16 header;
+
+  memcpy(&header, VARDATA_ANY(v), sizeof(header));
+  if ((header & 0xC000) == 0xC000)
+    return (header & 0xF000) == 0xC000 ? NOT_A_NUMBER : INFINITE;
+  put_sized(out, '#', VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+  return NULL;
+}
+
+static const char *canonical_varlena(StringInfo out, Datum value) {
+  struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
+
+  return canonical_text(out, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+}
+
+/* By its JSON form: the length is known when that is there. */
+static const char *canonical_by_json(OndEncoder *e, Datum value, StringInfo out) {
+  const char *problem;
+  int start = out->len + 1 + (int)sizeof(uint32);
+  uint32 size = 0;
+
+  put_fixed(out, 'j', &size, sizeof(size));
+  problem = ond_encode(e, value, out);
+  size = (uint32)(out->len - start);
+  memcpy(out->data + start - sizeof(size), &size, sizeof(size));
+  return problem;
+}
+
+const char *ond_encode_canonical(OndEncoder *e, Datum value, StringInfo out) {
+  char boolean;
+  const char *text;
+
+  switch (e->kind) {
+    case KIND_BOOL:
+      boolean = DatumGetBool(value);
+      put_fixed(out, 'b', &boolean, 1);
+      return NULL;
+    case KIND_INT2: put_int64(out, 'i', DatumGetInt16(value)); return NULL;
+    case KIND_INT4: put_int64(out, 'i', DatumGetInt32(value)); return NULL;
+    case KIND_INT8: put_int64(out, 'i', DatumGetInt64(value)); return NULL;
+    case KIND_OID: put_int64(out, 'i', DatumGetObjectId(value)); return NULL;
+    case KIND_NUMERIC: return canonical_numeric(out, value);
+    case KIND_TEXT: return canonical_varlena(out, value);
+    case KIND_TIMESTAMP: return canonical_timestamp(out, 't', DatumGetTimestamp(value));
+    case KIND_TIMESTAMPTZ: return canonical_timestamp(out, 'z', DatumGetTimestampTz(value));
+    case KIND_DATE: return canonical_date(out, DatumGetDateADT(value));
+    case KIND_UUID: put_fixed(out, 'u', DatumGetUUIDP(value)->data, UUID_LEN); return NULL;
+    case KIND_OUTPUT:
+      if (e->output.fn_addr == NULL)
+        encoder_output(e);
+      text = OutputFunctionCall(&e->output, value);
+      return canonical_text(out, text, strlen(text));
+    default: return canonical_by_json(e, value, out);
+  }
 }

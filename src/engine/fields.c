@@ -1,10 +1,9 @@
 /*
  * fields.c - values, fields and version of a model row; see fields.h.
  *
- * A row's values are encoded one after the other into one buffer. Where every field is a column of its own (`direct`, the usual mapping), they stand in
- * it in the order and with the heads that the version is made of, so that it is the hash of the buffer's first part as it is; an unchanged row
- * needs nothing else, and the fields are made only when somebody asks for them. Constants, templates and lookups: fields first, then the hash of
- * their copy.
+ * The version is made of the values' canonical forms (encode.h), which costs no text; an unchanged row needs nothing else. JSON and the fields are made only
+ * when somebody asks for them, from the values that were read, or at once where a field can have a problem of its own (templates, lookups) or a
+ * kept column may be too long. Constants and templates are hashed as the JSON they are.
  *
  * Does not: decide what an invalid or changed row means (diff.c), put the payload together (connector/mapping.c).
  */
@@ -17,24 +16,26 @@
 #include "engine/kept.h"
 #include "engine/version.h"
 
-/* A value's turn in the buffer. */
+/* A value's turn, or that of a field that is made of none. */
 typedef struct Step {
-  int value;
-  OndEncoder *encoder;
-  const OndHashedField *hashed; /* NULL: no head; those that have one come first */
+  int value;                  /* -1: the field's JSON */
+  int field;                  /* -1: is not hashed, only looked at: can it be sent? */
   bool null_omit;
 } Step;
 
 struct OndFields {
   const OndSpec *spec;
   OndHasher *hasher;
-  bool direct;
+  bool eager;                 /* fields are made at once */
   int n_steps;
-  Step *steps;
-  StringInfoData bytes;
+  Step *steps;                /* what is hashed comes first */
+  OndEncoder **encoders;      /* by value */
+  StringInfoData canonical, bytes;
+  const Datum *row;           /* that was read last */
+  const bool *nulls;
   int *starts;                /* by value, in bytes */
-  OndBytes *values;           /* by value; n is set at once, p when they are located; n == 0: NULL */
-  bool made;                  /* located, and fields are made of them */
+  OndBytes *values;           /* by value, as JSON; n == 0: NULL */
+  bool made;                  /* values and fields are there */
   int n_fields;
   const OndField **mapped;
   OndBytes *fields;           /* by mapping field */
@@ -45,46 +46,24 @@ static const OndBytes JSON_NULL = {"null", 4};
 
 /* --- what to do for each row ------------------------------------------------------------------------------ */
 
-static void add_step(OndFields *f, int value, const OndHashedField *hashed) {
-  Step *step = &f->steps[f->n_steps++];
-
-  step->value = value;
-  step->encoder = ond_encoder_create(f->spec->values[value].type, f->spec->values[value].name);
-  step->hashed = hashed;
-  step->null_omit = hashed != NULL && f->mapped[hashed->field]->null_omit;
-}
-
-/* Is each field a column, and each hashed one a column of its own? */
-static bool is_direct(const OndFields *f) {
-  bool *taken = palloc0(sizeof(bool) * Max(f->spec->n_values, 1));
-
-  for (int i = 0; i < f->n_fields; i++)
-    if (f->spec->field_value[i] < 0 || f->mapped[i]->kind == OND_SOURCE_LOOKUP)
-      return false;
-  for (int i = 0; i < f->hasher->n; i++) {
-    int value = f->spec->field_value[f->hasher->fields[i].field];
-
-    if (taken[value])
-      return false;
-    taken[value] = true;
-  }
-  return true;
-}
-
 static void plan_steps(OndFields *f) {
   bool *taken = palloc0(sizeof(bool) * Max(f->spec->n_values, 1));
 
-  f->direct = is_direct(f);
-  f->steps = palloc0(sizeof(Step) * Max(f->spec->n_values, 1));
-  for (int i = 0; f->direct && i < f->hasher->n; i++) {
-    int value = f->spec->field_value[f->hasher->fields[i].field];
+  f->eager = f->spec->n_kept > 0;
+  for (int i = 0; i < f->n_fields; i++)
+    f->eager = f->eager || f->mapped[i]->kind == OND_SOURCE_LOOKUP || f->spec->field_value[i] < 0;
+  f->steps = palloc0(sizeof(Step) * Max(f->hasher->n + f->spec->n_values, 1));
+  for (int i = 0; i < f->hasher->n; i++) {
+    int field = f->hasher->fields[i];
+    int value = f->spec->field_value[field];
 
-    add_step(f, value, &f->hasher->fields[i]);
-    taken[value] = true;
+    f->steps[f->n_steps++] = (Step){value, field, f->mapped[field]->null_omit};
+    if (value >= 0)
+      taken[value] = true;
   }
   for (int value = 0; value < f->spec->n_values; value++)
     if (!taken[value])
-      add_step(f, value, NULL);
+      f->steps[f->n_steps++] = (Step){value, -1, false};
 }
 
 OndFields *ond_fields_create(const OndSpec *spec, uint64 seed) {
@@ -97,6 +76,10 @@ OndFields *ond_fields_create(const OndSpec *spec, uint64 seed) {
   for (int i = 0; i < f->n_fields; i++)
     f->mapped[i] = ond_mapping_field(spec->mapping, i);
   plan_steps(f);
+  f->encoders = palloc(sizeof(OndEncoder *) * Max(spec->n_values, 1));
+  for (int i = 0; i < spec->n_values; i++)
+    f->encoders[i] = ond_encoder_create(spec->values[i].type, spec->values[i].name);
+  initStringInfo(&f->canonical);
   initStringInfo(&f->bytes);
   f->starts = palloc0(sizeof(int) * Max(spec->n_values, 1));
   f->values = palloc0(sizeof(OndBytes) * Max(spec->n_values, 1));
@@ -107,48 +90,50 @@ OndFields *ond_fields_create(const OndSpec *spec, uint64 seed) {
 
 /* --- encoding --------------------------------------------------------------------------------------------- */
 
-static void encode_null(OndFields *f, const Step *step) {
-  f->values[step->value].n = 0;
-  if (step->hashed == NULL || step->null_omit)
-    return;
-  ond_hashed_begin(&f->bytes, step->hashed, (uint32)JSON_NULL.n);
-  ond_put(&f->bytes, JSON_NULL.p, JSON_NULL.n);
-}
-
-static void encode_value(OndFields *f, const Step *step, Datum value, OndFieldsRow *out) {
-  const char *problem;
-  uint32 length;
-  int start;
-
-  if (step->hashed != NULL)
-    ond_hashed_begin(&f->bytes, step->hashed, 0);
-  start = f->bytes.len;
-  problem = ond_encode(step->encoder, value, &f->bytes);
+static void note_problem(OndFields *f, int value, const char *problem, OndFieldsRow *out) {
   if (unlikely(problem != NULL) && out->problem == NULL)
-    out->problem = psprintf("%s %s", f->spec->values[step->value].name, problem);
-  length = (uint32)(f->bytes.len - start);
-  if (step->hashed != NULL)
-    memcpy(f->bytes.data + start - sizeof(length), &length, sizeof(length));
-  f->starts[step->value] = start;
-  f->values[step->value].n = length;
+    out->problem = psprintf("%s %s", f->spec->values[value].name, problem);
 }
 
-/* How many bytes count for a direct version. */
-static Size encode(OndFields *f, const Datum *values, const bool *nulls, OndFieldsRow *out) {
+static void hash_json(OndFields *f, const Step *step) {
+  if (f->fields[step->field].p == NULL)
+    ond_canonical_tag(&f->canonical, OND_TAG_MISSING);
+  else
+    ond_canonical_json(&f->canonical, f->fields[step->field]);
+}
+
+/* The canonical form of the row: how many of its bytes make the version. */
+static Size canonical(OndFields *f, OndFieldsRow *out) {
   Size hashed = 0;
 
-  resetStringInfo(&f->bytes);
+  resetStringInfo(&f->canonical);
+  ond_put(&f->canonical, f->hasher->targets.b, sizeof(f->hasher->targets.b));
   for (int i = 0; i < f->n_steps; i++) {
     const Step *step = &f->steps[i];
 
-    if (nulls[step->value])
-      encode_null(f, step);
+    if (step->value < 0)
+      hash_json(f, step);
+    else if (f->nulls[step->value])
+      ond_canonical_tag(&f->canonical, step->null_omit ? OND_TAG_MISSING : OND_TAG_NULL);
     else
-      encode_value(f, step, values[step->value], out);
-    if (step->hashed != NULL)
-      hashed = (Size)f->bytes.len;
+      note_problem(f, step->value, ond_encode_canonical(f->encoders[step->value], f->row[step->value], &f->canonical), out);
+    if (step->field >= 0)
+      hashed = (Size)f->canonical.len;
   }
-  return hashed;
+  return f->hasher->n == 0 ? sizeof(f->hasher->targets.b) : hashed;
+}
+
+/* Values as JSON. */
+static void encode(OndFields *f, OndFieldsRow *out) {
+  resetStringInfo(&f->bytes);
+  for (int i = 0; i < f->spec->n_values; i++) {
+    f->starts[i] = f->bytes.len;
+    if (!f->nulls[i])
+      note_problem(f, i, ond_encode(f->encoders[i], f->row[i], &f->bytes), out);
+    f->values[i].n = (size_t)(f->bytes.len - f->starts[i]);
+  }
+  for (int i = 0; i < f->spec->n_values; i++)
+    f->values[i].p = f->bytes.data + f->starts[i];
 }
 
 /* --- fields ----------------------------------------------------------------------------------------------- */
@@ -213,8 +198,7 @@ static void note_missing(const OndFields *f, int number, OndFieldsRow *out) {
 }
 
 static void make(OndFields *f, OndFieldsRow *out) {
-  for (int i = 0; i < f->spec->n_values; i++)
-    f->values[i].p = f->bytes.data + f->starts[i];
+  encode(f, out);
   for (int i = 0; i < f->n_fields; i++) {
     const OndField *field = f->mapped[i];
     int value = f->spec->field_value[i];
@@ -267,18 +251,20 @@ void ond_fields_read(OndFields *f, const Datum *values, const bool *nulls, OndFi
   Size hashed;
 
   out->problem = out->waits = NULL;
+  f->row = values;
+  f->nulls = nulls;
   f->made = false;
-  hashed = encode(f, values, nulls, out);
-  if (unlikely(kept_bytes(f) > OND_KEPT_BYTES_MAX) && out->problem == NULL)
-    out->problem = psprintf("the columns of option keep have more than %d bytes", OND_KEPT_BYTES_MAX);
-  if (!f->direct)
+  if (f->eager)
     make(f, out);
+  if (unlikely(f->eager && kept_bytes(f) > OND_KEPT_BYTES_MAX) && out->problem == NULL)
+    out->problem = psprintf("the columns of option keep have more than %d bytes", OND_KEPT_BYTES_MAX);
+  hashed = canonical(f, out);
   if (out->problem == NULL)
-    out->version = f->direct ? ond_hasher_digest(f->hasher, f->bytes.data, hashed) : ond_hasher_hash(f->hasher, f->fields);
+    out->version = ond_hasher_digest(f->hasher, f->canonical.data, hashed);
 }
 
 const OndBytes *ond_fields_of_mapping(OndFields *f) {
-  OndFieldsRow none; /* direct fields have no problems of their own */
+  OndFieldsRow none = {0}; /* what has problems of its own was made when the row was read */
 
   if (!f->made)
     make(f, &none);

@@ -23,7 +23,7 @@ extern OndFields *ond_fields_create(const OndSpec *spec, uint64 seed);
 /* Reads a row: the spec's values as the executor has them. Memory is allocated in the current context: reset it per row. */
 extern void ond_fields_read(OndFields *fields, const Datum *values, const bool *nulls, OndFieldsRow *out);
 
-/* Of the row that was read last, until the next one. By field of the mapping; p == NULL: left out. */
+/* Of the row that was read last, until the next one, and while its values are there. By field of the mapping; p == NULL: left out. */
 extern const OndBytes *ond_fields_of_mapping(OndFields *fields);
 /* By column that the connector's templates name; NULL is null. */
 extern const OndBytes *ond_fields_of_templates(OndFields *fields);

@@ -1,13 +1,15 @@
 /*
  * version.c - rows to versions, and ondatra.row_hash(); see version.h.
  *
- * Format 1 of the hash is exactly: for each field, u32 length of the target, target, u32 length of the value, value (little endian).
+ * Format 1 of the hash is exactly: the hash of (for each field: u32 length of the target, target), then for each field its value in canonical form (encode.h),
+ * 'n' for NULL or '-' for a field that is left out. Lengths and integers are little endian; fields stand in the order of their targets' bytes.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -22,32 +24,28 @@
 
 StaticAssertDecl(sizeof(((OndHasher *)NULL)->secret) == XXH3_SECRET_DEFAULT_SIZE, "the secret's size is xxHash's");
 
-static void hashed_field(OndHashedField *out, int number, const char *target) {
-  uint32 length = (uint32)strlen(target);
-  char *head = palloc0(Max(sizeof(length) + length, OND_HEAD_COPIED));
-
-  memcpy(head, &length, sizeof(length));
-  memcpy(head + sizeof(length), target, length);
-  out->field = number;
-  out->head = head;
-  out->head_n = sizeof(length) + length;
-}
-
 OndHasher *ond_hasher_create(const OndMapping *mapping, uint64 seed) {
   const int *sorted = ond_mapping_sorted(mapping);
   int n = ond_mapping_count(mapping);
   OndHasher *h = palloc0(sizeof(OndHasher));
+  StringInfoData targets;
 
   h->seed = seed;
   XXH3_generateSecret_fromSeed(h->secret, seed);
-  h->fields = palloc(sizeof(OndHashedField) * Max(n, 1));
+  h->fields = palloc(sizeof(int) * Max(n, 1));
+  initStringInfo(&targets);
   for (int i = 0; i < n; i++) {
     const OndField *field = ond_mapping_field(mapping, sorted[i]);
+    uint32 length = (uint32)strlen(field->target);
 
-    if (field->detect)
-      hashed_field(&h->fields[h->n++], sorted[i], field->target);
+    if (!field->detect)
+      continue;
+    h->fields[h->n++] = sorted[i];
+    ond_put(&targets, &length, sizeof(length));
+    ond_put(&targets, field->target, length);
   }
-  initStringInfo(&h->bytes);
+  h->targets = ond_hasher_digest(h, targets.data, (Size)targets.len);
+  pfree(targets.data);
   return h;
 }
 
@@ -62,35 +60,19 @@ OndHash ond_hasher_digest(const OndHasher *h, const char *bytes, Size n) {
   return hash;
 }
 
-OndHash ond_hasher_hash(OndHasher *h, const OndBytes *values) {
-  resetStringInfo(&h->bytes);
-  for (int i = 0; i < h->n; i++) {
-    OndBytes value = values[h->fields[i].field];
-
-    if (value.p == NULL)
-      continue;
-    ond_hashed_begin(&h->bytes, &h->fields[i], (uint32)value.n);
-    ond_put(&h->bytes, value.p, value.n);
-  }
-  return ond_hasher_digest(h, h->bytes.data, (Size)h->bytes.len);
-}
-
 /* --- ondatra.row_hash ------------------------------------------------------------------------------------- */
 
 PG_FUNCTION_INFO_V1(ond_row_hash);
 
-static OndBytes encode_argument(Oid type, const char *name, Datum value, bool isnull) {
-  StringInfoData out;
+static void append_argument(StringInfo out, Oid type, const char *name, Datum value, bool isnull) {
   const char *problem = NULL;
 
-  initStringInfo(&out);
   if (isnull)
-    appendStringInfoString(&out, "null");
+    ond_canonical_tag(out, OND_TAG_NULL);
   else
-    problem = ond_encode(ond_encoder_create(type, name), value, &out);
+    problem = ond_encode_canonical(ond_encoder_create(type, name), value, out);
   if (problem != NULL)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("value \"%s\" %s", name, problem)));
-  return (OndBytes){out.data, (size_t)out.len};
 }
 
 /*
@@ -105,8 +87,9 @@ Datum ond_row_hash(PG_FUNCTION_ARGS) {
   int n = extract_variadic_args(fcinfo, 1, true, &args, &types, &nulls);
   int nest = NewGUCNestLevel();
   const char **targets;
-  OndBytes *values;
+  StringInfoData bytes;
   OndMapping *mapping;
+  OndHasher *hasher;
   pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
   OndHash hash;
 
@@ -116,17 +99,23 @@ Datum ond_row_hash(PG_FUNCTION_ARGS) {
                     errdetail("There are %d names and %d values.", n_names, Max(n, 0))));
   ond_pin_text_settings();
   targets = palloc(sizeof(char *) * Max(n, 1));
-  values = palloc0(sizeof(OndBytes) * Max(n, 1));
   for (int i = 0; i < n; i++) {
     if (name_nulls[i])
       ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("name %d of row_hash is NULL", i + 1)));
     targets[i] = TextDatumGetCString(names[i]);
-    values[i] = encode_argument(types[i], targets[i], args[i], nulls[i]);
+  }
+  mapping = ond_mapping_identity(n, targets);
+  hasher = ond_hasher_create(mapping, 0);
+  ond_mapping_free(mapping); /* before something raises: no memory context knows it */
+  initStringInfo(&bytes);
+  ond_put(&bytes, hasher->targets.b, sizeof(hasher->targets.b));
+  for (int i = 0; i < hasher->n; i++) {
+    int k = hasher->fields[i];
+
+    append_argument(&bytes, types[k], targets[k], args[k], nulls[k]);
   }
   AtEOXact_GUC(false, nest);
-  mapping = ond_mapping_identity(n, targets);
-  hash = ond_hasher_hash(ond_hasher_create(mapping, 0), values);
-  ond_mapping_free(mapping);
+  hash = ond_hasher_digest(hasher, bytes.data, (Size)bytes.len);
   memcpy(uuid->data, hash.b, UUID_LEN);
   PG_RETURN_UUID_P(uuid);
 }
