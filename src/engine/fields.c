@@ -51,7 +51,7 @@ static void plan_steps(OndFields *f) {
 
   f->eager = f->spec->n_kept > 0;
   for (int i = 0; i < f->n_fields; i++)
-    f->eager = f->eager || f->mapped[i]->kind == OND_SOURCE_LOOKUP || f->spec->field_value[i] < 0;
+    f->eager = f->eager || f->mapped[i]->kind == OND_SOURCE_LOOKUP || (f->spec->field_value[i] < 0 && f->mapped[i]->kind != OND_SOURCE_CONST);
   f->steps = palloc0(sizeof(Step) * Max(f->hasher->n + f->spec->n_values, 1));
   for (int i = 0; i < f->hasher->n; i++) {
     int field = f->hasher->fields[i];
@@ -64,6 +64,10 @@ static void plan_steps(OndFields *f) {
   for (int value = 0; value < f->spec->n_values; value++)
     if (!taken[value])
       f->steps[f->n_steps++] = (Step){value, -1, false};
+}
+
+static OndBytes const_field(const OndField *field) {
+  return (OndBytes){field->text, strlen(field->text)};
 }
 
 OndFields *ond_fields_create(const OndSpec *spec, uint64 seed) {
@@ -85,6 +89,9 @@ OndFields *ond_fields_create(const OndSpec *spec, uint64 seed) {
   f->values = palloc0(sizeof(OndBytes) * Max(spec->n_values, 1));
   f->fields = palloc0(sizeof(OndBytes) * Max(f->n_fields, 1));
   f->columns = palloc0(sizeof(OndBytes) * Max(spec->n_template_columns, 1));
+  for (int i = 0; i < f->n_fields; i++)
+    if (f->mapped[i]->kind == OND_SOURCE_CONST)
+      f->fields[i] = const_field(f->mapped[i]);
   return f;
 }
 
@@ -207,9 +214,7 @@ static void make(OndFields *f, OndFieldsRow *out) {
       note_missing(f, i, out);
     if (value >= 0)
       f->fields[i] = !value_is_null(&f->values[value]) ? f->values[value] : field->null_omit ? OND_BYTES_NONE : JSON_NULL;
-    else if (field->kind == OND_SOURCE_CONST)
-      f->fields[i] = (OndBytes){field->text, strlen(field->text)};
-    else
+    else if (field->kind != OND_SOURCE_CONST)
       f->fields[i] = template_field(f, i, out);
   }
   f->made = true;

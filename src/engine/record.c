@@ -585,6 +585,7 @@ void ond_record_settle(const OndSync *sync, int n_keys, const char *const *key_t
     ond_failed_rows_delete(sync->sync_id, n, closed);
     MemoryContextSwitchTo(context);
     MemoryContextReset(context);
+    MemoryContextSwitchTo(context); /* SPI leaves its own, which lives as long as the caller's transaction */
   } while (row != NULL);
   MemoryContextSwitchTo(saved);
   MemoryContextDelete(context);

@@ -241,6 +241,17 @@ for my $case (['plan_sync', "SELECT creates FROM ondatra.plan_sync('rows');", $r
     cmp_ok($own, '<', 512 + $times / 4, "$times times $name: so does what else the process has");
 }
 
+# --- rebase_sync records its rows by thousands
+$t->sql('CREATE TABLE mart.rebased AS SELECT i AS id, md5(i::text) AS v FROM generate_series(1, 150000) i');
+$t->sync('rebased', 'mart.rebased', 'accept');
+{
+    my ($out) = finish(session($t, $t->superuser, "SET SESSION AUTHORIZATION ann; SELECT ondatra.rebase_sync('rebased'); RESET SESSION AUTHORIZATION;\n"
+        . "SELECT 'peak ' || substring(s FROM 'VmHWM:\\s+(\\d+)')::int - substring(s FROM 'RssShmem:\\s+(\\d+)')::int FROM pg_read_file('/proc/self/status') s;"));
+    my ($peak) = $out =~ /^peak (\d+)/m;
+    note("rebase_sync: $peak kB");
+    cmp_ok($peak, '<', 100_000, 'rebase_sync of 150,000 rows needs no memory for each');
+}
+
 # --- the processes that stay
 my ($launcher) = background_workers($t, 'launcher');
 my $before = own_kb($launcher);
