@@ -1,7 +1,8 @@
 /*
  * report.c - report_html(): one page about syncs, runs and destinations, for people.
  *
- * The queries read the views with the caller's own rights, so the page shows what the caller may see. Every text of anybody's passes ond_html_text(). The page is
+ * The queries read the views with the caller's own rights, so the page shows what the caller may see. Every text of anybody's passes
+ * ond_html_text(). The page is
  * ASCII, parses as XML too, has no script and names nothing outside; a Content-Security-Policy says the same.
  */
 #include "postgres.h"
@@ -21,67 +22,121 @@
 #include "api/report_charts.h"
 #include "core/html.h"
 
-#define SYNCS_MAX   200
+#define SYNCS_MAX      200
 #define PAGE_BYTES_MAX (256 * 1024 * 1024)
-#define NAME_CHARS  80
-#define WORDS_CHARS 400
+#define NAME_CHARS     80
+#define WORDS_CHARS    400
 
 static const char style[] =
-    ":root{--bg:#f6f7f9;--card:#fff;--ink:#1a1f26;--dim:#5c6672;--line:#dde1e7;--ok:#1f8a5b;--ok2:#57b894;--del:#3f6fb5;--warn:#c77700;--bad:#c62f3b;--held:#7a4fc0;--idle:#a9b2bd;--code:#eef0f4}"
-    "@media(prefers-color-scheme:dark){:root{--bg:#12161b;--card:#1b2128;--ink:#e8ebef;--dim:#9aa5b1;--line:#2d353e;--ok:#3fb984;--ok2:#2a7d5b;--del:#6c9be0;--warn:#eea53a;--bad:#ff6b74;"
+    ":root{--bg:#f6f7f9;--card:#fff;--ink:#1a1f26;--dim:#5c6672;--line:#dde1e7;--ok:#1f8a5b;--ok2:#57b894;--del:#3f6fb5;--warn:#c77700;--"
+    "bad:#c62f3b;--held:#7a4fc0;--idle:#a9b2bd;--code:#eef0f4}"
+    "@media(prefers-color-scheme:dark){:root{--bg:#12161b;--card:#1b2128;--ink:#e8ebef;--dim:#9aa5b1;--line:#2d353e;--ok:#3fb984;--ok2:#"
+    "2a7d5b;--del:#6c9be0;--warn:#eea53a;--bad:#ff6b74;"
     "--held:#b493f2;--idle:#5b6671;--code:#252c34}}"
-    "*{box-sizing:border-box}body{margin:0;padding:16px;background:var(--bg);color:var(--ink);font:15px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
-    "main{max-width:1180px;margin:0 auto}h1{font-size:22px;margin:0}h2{font-size:17px;margin:28px 0 10px}h3{font-size:16px;margin:0;overflow-wrap:anywhere}p{margin:6px 0;overflow-wrap:anywhere}"
-    ".dim{color:var(--dim)}.small{font-size:13px}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(104px,1fr));gap:10px;margin:14px 0}"
-    ".tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 12px}.tile b{display:block;font-size:26px;line-height:1.15}.tile.alarm{border-color:var(--bad)}"
+    "*{box-sizing:border-box}body{margin:0;padding:16px;background:var(--bg);color:var(--ink);font:15px/1.45 "
+    "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
+    "main{max-width:1180px;margin:0 auto}h1{font-size:22px;margin:0}h2{font-size:17px;margin:28px 0 "
+    "10px}h3{font-size:16px;margin:0;overflow-wrap:anywhere}p{margin:6px 0;overflow-wrap:anywhere}"
+    ".dim{color:var(--dim)}.small{font-size:13px}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(104px,1fr));gap:10px;"
+    "margin:14px 0}"
+    ".tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 12px}.tile "
+    "b{display:block;font-size:26px;line-height:1.15}.tile.alarm{border-color:var(--bad)}"
     ".tile.alarm b{color:var(--bad)}.tile.care{border-color:var(--warn)}.tile.care b{color:var(--warn)}.tile.fine b{color:var(--ok)}"
     ".grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,350px),1fr));gap:12px;align-items:start}"
-    ".card{background:var(--card);border:1px solid var(--line);border-left:5px solid var(--idle);border-radius:10px;padding:12px 14px;min-width:0}"
-    ".card.bad{border-left-color:var(--bad)}.card.held{border-left-color:var(--held)}.card.warn{border-left-color:var(--warn)}.card.ok{border-left-color:var(--ok)}"
-    ".head{display:flex;gap:8px;justify-content:space-between;align-items:flex-start}.badge{white-space:nowrap;font-size:12.5px;font-weight:600;border-radius:20px;padding:1px 9px;color:var(--card);background:var(--idle)}"
+    ".card{background:var(--card);border:1px solid var(--line);border-left:5px solid var(--idle);border-radius:10px;padding:12px "
+    "14px;min-width:0}"
+    ".card.bad{border-left-color:var(--bad)}.card.held{border-left-color:var(--held)}.card.warn{border-left-color:var(--warn)}.card.ok{"
+    "border-left-color:var(--ok)}"
+    ".head{display:flex;gap:8px;justify-content:space-between;align-items:flex-start}.badge{white-space:nowrap;font-size:12.5px;font-"
+    "weight:600;border-radius:20px;padding:1px 9px;color:var(--card);background:var(--idle)}"
     ".badge.bad{background:var(--bad)}.badge.held{background:var(--held)}.badge.warn{background:var(--warn)}.badge.ok{background:var(--ok)}"
-    "code{display:block;background:var(--code);border-radius:6px;padding:6px 8px;margin:6px 0;font:13px/1.4 ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere;white-space:pre-wrap}"
-    "svg{display:block;width:100%}svg text{fill:var(--dim);font-size:11px;font-family:inherit}.axis{stroke:var(--line)}.s-ok{fill:var(--ok)}.s-ok2{fill:var(--ok2)}.s-del{fill:var(--del)}.s-bad{fill:var(--bad)}"
+    "code{display:block;background:var(--code);border-radius:6px;padding:6px 8px;margin:6px 0;font:13px/1.4 "
+    "ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere;white-space:pre-wrap}"
+    "svg{display:block;width:100%}svg "
+    "text{fill:var(--dim);font-size:11px;font-family:inherit}.axis{stroke:var(--line)}.s-ok{fill:var(--ok)}.s-ok2{fill:var(--ok2)}.s-del{"
+    "fill:var(--del)}.s-bad{fill:var(--bad)}"
     ".s-warn{fill:var(--warn)}.s-held{fill:var(--held)}.s-idle{fill:var(--idle)}.s-line{fill:var(--line)}"
-    ".label{margin:10px 0 3px;font-size:12.5px;color:var(--dim)}.legend{display:flex;flex-wrap:wrap;gap:2px 12px;margin:4px 0 0;font-size:12.5px}.legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:5px}"
-    ".legend .s-ok{background:var(--ok)}.legend .s-ok2{background:var(--ok2)}.legend .s-del{background:var(--del)}.legend .s-bad{background:var(--bad)}.legend .s-warn{background:var(--warn)}"
+    ".label{margin:10px 0 3px;font-size:12.5px;color:var(--dim)}.legend{display:flex;flex-wrap:wrap;gap:2px 12px;margin:4px 0 "
+    "0;font-size:12.5px}.legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:5px}"
+    ".legend .s-ok{background:var(--ok)}.legend .s-ok2{background:var(--ok2)}.legend .s-del{background:var(--del)}.legend "
+    ".s-bad{background:var(--bad)}.legend .s-warn{background:var(--warn)}"
     ".legend .s-held{background:var(--held)}.legend .s-idle{background:var(--idle)}.legend .s-line{background:var(--line)}"
-    ".chart{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}footer{margin:28px 0 8px}.narrow{display:none}@media(max-width:640px){.wide{display:none}svg.narrow{display:block}.legend.narrow{display:flex}}";
+    ".chart{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}footer{margin:28px 0 "
+    "8px}.narrow{display:none}@media(max-width:640px){.wide{display:none}svg.narrow{display:block}.legend.narrow{display:flex}}";
 
 /* What needs somebody comes first. */
 static const char syncs_sql[] =
-    "SELECT s.sync_id, s.name, s.state, s.state_reason, s.destination, s.mode, s.schedule, s.severity, s.status, s.run_id, extract(epoch FROM s.finished_at), to_char(s.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'),"
-    " extract(epoch FROM now() - s.finished_at), extract(epoch FROM s.duration), s.error_message, s.error_detail, extract(epoch FROM s.next_run_at - now()), s.failing, s.waiting, s.held_run, s.held_message,"
-    " s.would_send, s.running, s.rows_unchanged, s.rows_created, s.rows_updated, s.rows_deleted, s.rows_failed + s.deletes_failed, s.rows_invalid, s.rows_held_back, s.rows_skipped,"
+    "SELECT s.sync_id, s.name, s.state, s.state_reason, s.destination, s.mode, s.schedule, s.severity, s.status, s.run_id, extract(epoch "
+    "FROM s.finished_at), to_char(s.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'),"
+    " extract(epoch FROM now() - s.finished_at), extract(epoch FROM s.duration), s.error_message, s.error_detail, extract(epoch FROM "
+    "s.next_run_at - now()), s.failing, s.waiting, s.held_run, s.held_message,"
+    " s.would_send, s.running, s.rows_unchanged, s.rows_created, s.rows_updated, s.rows_deleted, s.rows_failed + s.deletes_failed, "
+    "s.rows_invalid, s.rows_held_back, s.rows_skipped,"
     " s.rows_pending + s.deletes_pending, s.object FROM ("
-    "SELECT s.*, r.status, r.run_id, r.finished_at, r.duration, r.error_message, r.error_detail, r.rows_unchanged, r.rows_created, r.rows_updated, r.rows_deleted, r.rows_failed, r.deletes_failed,"
-    " r.rows_invalid, r.rows_held_back, r.rows_skipped, r.rows_pending, r.deletes_pending, f.failing, f.waiting, h.run_id AS held_run, h.message AS held_message, h.would_send, p.phase AS running,"
-    " CASE WHEN s.state = 'error' THEN 0 WHEN s.state IN ('paused', 'archived') THEN 7 WHEN h.run_id IS NOT NULL THEN 1 WHEN r.status IN ('failed', 'interrupted') THEN 2"
-    " WHEN s.next_run_at < now() - interval '5 minutes' AND p.phase IS NULL THEN 3 WHEN f.failing > 0 OR r.status = 'partial' THEN 4 WHEN s.state = 'created' THEN 6 ELSE 5 END AS severity"
+    "SELECT s.*, r.status, r.run_id, r.finished_at, r.duration, r.error_message, r.error_detail, r.rows_unchanged, r.rows_created, "
+    "r.rows_updated, r.rows_deleted, r.rows_failed, r.deletes_failed,"
+    " r.rows_invalid, r.rows_held_back, r.rows_skipped, r.rows_pending, r.deletes_pending, f.failing, f.waiting, h.run_id AS held_run, "
+    "h.message AS held_message, h.would_send, p.phase AS running,"
+    " CASE WHEN s.state = 'error' THEN 0 WHEN s.state IN ('paused', 'archived') THEN 7 WHEN h.run_id IS NOT NULL THEN 1 WHEN r.status IN "
+    "('failed', 'interrupted') THEN 2"
+    " WHEN s.next_run_at < now() - interval '5 minutes' AND p.phase IS NULL THEN 3 WHEN f.failing > 0 OR r.status = 'partial' THEN 4 WHEN "
+    "s.state = 'created' THEN 6 ELSE 5 END AS severity"
     " FROM ondatra.syncs s LEFT JOIN ondatra.sync_runs r ON r.run_id = s.last_run_id"
-    " LEFT JOIN (SELECT f.sync_id, count(*) AS failing, count(*) FILTER (WHERE f.next_attempt_at IS NULL) AS waiting FROM ondatra.failed_rows f GROUP BY f.sync_id) f ON f.sync_id = s.sync_id"
+    " LEFT JOIN (SELECT f.sync_id, count(*) AS failing, count(*) FILTER (WHERE f.next_attempt_at IS NULL) AS waiting FROM "
+    "ondatra.failed_rows f GROUP BY f.sync_id) f ON f.sync_id = s.sync_id"
     " LEFT JOIN ondatra.held_runs h ON h.sync_name = s.name AND h.approved_by IS NULL"
-    " LEFT JOIN (SELECT p.sync_name, min(p.phase) AS phase FROM ondatra.run_progress p GROUP BY p.sync_name) p ON p.sync_name = s.name) s ORDER BY s.severity, s.name";
+    " LEFT JOIN (SELECT p.sync_name, min(p.phase) AS phase FROM ondatra.run_progress p GROUP BY p.sync_name) p ON p.sync_name = s.name) s "
+    "ORDER BY s.severity, s.name";
 
-enum { S_ID = 1, S_NAME, S_STATE, S_REASON, S_DESTINATION, S_MODE, S_SCHEDULE, S_SEVERITY, S_STATUS, S_RUN, S_EPOCH, S_FINISHED, S_AGO, S_TOOK, S_ERROR, S_DETAIL, S_NEXT, S_FAILING, S_WAITING,
-       S_HELD, S_HELD_MESSAGE, S_WOULD_SEND, S_RUNNING, S_UNCHANGED, S_OBJECT = 33 };
+enum {
+  S_ID = 1,
+  S_NAME,
+  S_STATE,
+  S_REASON,
+  S_DESTINATION,
+  S_MODE,
+  S_SCHEDULE,
+  S_SEVERITY,
+  S_STATUS,
+  S_RUN,
+  S_EPOCH,
+  S_FINISHED,
+  S_AGO,
+  S_TOOK,
+  S_ERROR,
+  S_DETAIL,
+  S_NEXT,
+  S_FAILING,
+  S_WAITING,
+  S_HELD,
+  S_HELD_MESSAGE,
+  S_WOULD_SEND,
+  S_RUNNING,
+  S_UNCHANGED,
+  S_OBJECT = 33
+};
 
-static const char runs_sql[] =
-    "SELECT r.status, extract(epoch FROM r.duration), to_char(coalesce(r.started_at, r.queued_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), r.rows_created + r.rows_updated + r.rows_deleted,"
-    " r.rows_failed + r.rows_invalid + r.deletes_failed, r.run_id FROM ondatra.sync_runs r WHERE r.sync_id = $1 ORDER BY r.run_id DESC LIMIT " CppAsString2(OND_REPORT_RUNS);
+static const char runs_sql[] = "SELECT r.status, extract(epoch FROM r.duration), to_char(coalesce(r.started_at, r.queued_at) AT TIME ZONE "
+                               "'UTC', 'YYYY-MM-DD HH24:MI:SS'), r.rows_created + r.rows_updated + r.rows_deleted,"
+                               " r.rows_failed + r.rows_invalid + r.deletes_failed, r.run_id FROM ondatra.sync_runs r WHERE r.sync_id = $1 "
+                               "ORDER BY r.run_id DESC LIMIT " CppAsString2(OND_REPORT_RUNS);
 
-static const char reasons_sql[] =
-    "SELECT f.error_class, count(*), min(f.error_message), max(f.http_status) FROM ondatra.failed_rows f WHERE f.sync_id = $1 GROUP BY f.error_class ORDER BY 2 DESC, 1";
+static const char reasons_sql[] = "SELECT f.error_class, count(*), min(f.error_message), max(f.http_status) FROM ondatra.failed_rows f "
+                                  "WHERE f.sync_id = $1 GROUP BY f.error_class ORDER BY 2 DESC, 1";
 
 static const char hours_sql[] =
-    "SELECT to_char(h AT TIME ZONE 'UTC', 'HH24:00'), coalesce(sum(r.rows_created), 0), coalesce(sum(r.rows_updated), 0), coalesce(sum(r.rows_deleted), 0),"
-    " coalesce(sum(r.rows_failed + r.rows_invalid + r.deletes_failed), 0) FROM generate_series(date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') h"
-    " LEFT JOIN (SELECT date_trunc('hour', coalesce(u.finished_at, now())) AS hour, u.* FROM ondatra.sync_runs u WHERE u.finished_at >= date_trunc('hour', now()) - interval '23 hours'"
+    "SELECT to_char(h AT TIME ZONE 'UTC', 'HH24:00'), coalesce(sum(r.rows_created), 0), coalesce(sum(r.rows_updated), 0), "
+    "coalesce(sum(r.rows_deleted), 0),"
+    " coalesce(sum(r.rows_failed + r.rows_invalid + r.deletes_failed), 0) FROM generate_series(date_trunc('hour', now()) - interval '23 "
+    "hours', date_trunc('hour', now()), interval '1 hour') h"
+    " LEFT JOIN (SELECT date_trunc('hour', coalesce(u.finished_at, now())) AS hour, u.* FROM ondatra.sync_runs u WHERE u.finished_at >= "
+    "date_trunc('hour', now()) - interval '23 hours'"
     " OR u.finished_at IS NULL) r ON r.hour = h GROUP BY h ORDER BY h";
 
-static const char destinations_sql[] =
-    "SELECT d.name, d.in_flight, extract(epoch FROM d.paused_until - clock_timestamp()), d.last_error, extract(epoch FROM now() - d.last_error_at), d.tokens_left FROM ondatra.destination_status d"
-    " WHERE EXISTS (SELECT FROM ondatra.syncs s WHERE s.destination = d.name) OR d.tokens_left IS NOT NULL OR d.last_error IS NOT NULL ORDER BY d.last_error_at DESC NULLS LAST, d.name LIMIT 100";
+static const char destinations_sql[] = "SELECT d.name, d.in_flight, extract(epoch FROM d.paused_until - clock_timestamp()), d.last_error, "
+                                       "extract(epoch FROM now() - d.last_error_at), d.tokens_left FROM ondatra.destination_status d"
+                                       " WHERE EXISTS (SELECT FROM ondatra.syncs s WHERE s.destination = d.name) OR d.tokens_left IS NOT "
+                                       "NULL OR d.last_error IS NOT NULL ORDER BY d.last_error_at DESC NULLS LAST, d.name LIMIT 100";
 
 /* --- values and texts ----------------------------------------------------------------------------------------- */
 
@@ -154,28 +209,30 @@ static void put_trouble(OndBuf *out, const SPITupleTable *t, uint64 row, Severit
   const char *name = quote_literal_cstr(get(t, row, S_NAME));
 
   switch (severity) {
-    case STOPPED:
-      paragraph(out, get(t, row, S_REASON));
-      paragraph(out, get(t, row, S_DETAIL));
-      ond_buf_append_str(out, "<p class=\"dim small\">It runs again when its cause is mended and somebody calls:</p>\n");
-      command(out, psprintf("SELECT ondatra.resume_sync(%s);", name));
-      break;
-    case HELD:
-      paragraph(out, get(t, row, S_HELD_MESSAGE));
-      paragraph(out, get(t, row, S_WOULD_SEND));
-      ond_buf_append_str(out, "<p class=\"dim small\">Nothing is sent until somebody decides:</p>\n");
-      command(out, psprintf("SELECT ondatra.approve_run(%s);\nSELECT ondatra.reject_run(%s);", get(t, row, S_HELD), get(t, row, S_HELD)));
-      break;
-    case FAILED:
-      paragraph(out, get(t, row, S_ERROR));
-      paragraph(out, get(t, row, S_DETAIL));
-      break;
-    case LATE:
-      ond_buf_appendf(out, "<p>It was due %s ago, and has not started. Is ondatra.enabled on, and is there room among ondatra.max_workers?</p>\n", span(-number(t, row, S_NEXT)));
-      break;
-    case FAILING: paragraph(out, get(t, row, S_ERROR)); break;
-    case RESTS: paragraph(out, get(t, row, S_REASON)); break;
-    default: break;
+  case STOPPED:
+    paragraph(out, get(t, row, S_REASON));
+    paragraph(out, get(t, row, S_DETAIL));
+    ond_buf_append_str(out, "<p class=\"dim small\">It runs again when its cause is mended and somebody calls:</p>\n");
+    command(out, psprintf("SELECT ondatra.resume_sync(%s);", name));
+    break;
+  case HELD:
+    paragraph(out, get(t, row, S_HELD_MESSAGE));
+    paragraph(out, get(t, row, S_WOULD_SEND));
+    ond_buf_append_str(out, "<p class=\"dim small\">Nothing is sent until somebody decides:</p>\n");
+    command(out, psprintf("SELECT ondatra.approve_run(%s);\nSELECT ondatra.reject_run(%s);", get(t, row, S_HELD), get(t, row, S_HELD)));
+    break;
+  case FAILED:
+    paragraph(out, get(t, row, S_ERROR));
+    paragraph(out, get(t, row, S_DETAIL));
+    break;
+  case LATE:
+    ond_buf_appendf(out,
+                    "<p>It was due %s ago, and has not started. Is ondatra.enabled on, and is there room among ondatra.max_workers?</p>\n",
+                    span(-number(t, row, S_NEXT)));
+    break;
+  case FAILING: paragraph(out, get(t, row, S_ERROR)); break;
+  case RESTS: paragraph(out, get(t, row, S_REASON)); break;
+  default: break;
   }
 }
 
@@ -189,7 +246,8 @@ static void put_reasons(OndBuf *out, const SPITupleTable *sync, uint64 row) {
   t = query(reasons_sql, strtoll(get(sync, row, S_ID), NULL, 10), &n);
   for (uint64 i = 0; i < n; i++)
     most = Max(most, number(t, i, 2));
-  ond_buf_appendf(out, "<div class=\"label\">Failed rows by reason: %s, of them %s wait for a person or another version</div>\n", get(sync, row, S_FAILING), get(sync, row, S_WAITING));
+  ond_buf_appendf(out, "<div class=\"label\">Failed rows by reason: %s, of them %s wait for a person or another version</div>\n",
+                  get(sync, row, S_FAILING), get(sync, row, S_WAITING));
   for (uint64 i = 0; i < n; i++) {
     ond_buf_appendf(out, "<p class=\"small\"><b>%s</b> %s", get(t, i, 1), get(t, i, 2));
     if (get(t, i, 4)[0] != '\0')
@@ -213,10 +271,14 @@ static void put_history(OndBuf *out, int64 sync_id) {
 
     r->status = get(t, i, 1);
     r->seconds = number(t, i, 2);
-    r->title = psprintf("run %s, %s UTC: %s, %s, %s rows delivered, %s failed", get(t, i, 6), get(t, i, 3), get(t, i, 1), span(r->seconds), get(t, i, 4), get(t, i, 5));
+    r->title = psprintf("run %s, %s UTC: %s, %s, %s rows delivered, %s failed", get(t, i, 6), get(t, i, 3), get(t, i, 1), span(r->seconds),
+                        get(t, i, 4), get(t, i, 5));
   }
   if (n > 0) {
-    ond_buf_appendf(out, n == 1 ? "<div class=\"label\">The only run; height: duration</div>\n" : "<div class=\"label\">Last %d runs, the newest at the right; height: duration</div>\n", (int)n);
+    ond_buf_appendf(out,
+                    n == 1 ? "<div class=\"label\">The only run; height: duration</div>\n"
+                           : "<div class=\"label\">Last %d runs, the newest at the right; height: duration</div>\n",
+                    (int)n);
     ond_chart_runs(out, runs, (int)n);
   }
   SPI_freetuptable(t);
@@ -240,10 +302,11 @@ static void put_facts(OndBuf *out, const SPITupleTable *t, uint64 row) {
   if (get(t, row, S_RUN)[0] == '\0')
     ond_buf_append_str(out, "no run yet");
   else
-    ond_buf_appendf(out, "run %s %s <span title=\"%s UTC\">%s ago</span>, took %s", get(t, row, S_RUN), get(t, row, S_STATUS), get(t, row, S_FINISHED), span(ceil(number(t, row, S_AGO))),
-                    span(number(t, row, S_TOOK)));
+    ond_buf_appendf(out, "run %s %s <span title=\"%s UTC\">%s ago</span>, took %s", get(t, row, S_RUN), get(t, row, S_STATUS),
+                    get(t, row, S_FINISHED), span(ceil(number(t, row, S_AGO))), span(number(t, row, S_TOOK)));
   if (get(t, row, S_NEXT)[0] != '\0')
-    ond_buf_appendf(out, number(t, row, S_NEXT) > 0 ? " &#xb7; next in %s" : " &#xb7; due since %s", span(number(t, row, S_NEXT) > 0 ? number(t, row, S_NEXT) : -number(t, row, S_NEXT)));
+    ond_buf_appendf(out, number(t, row, S_NEXT) > 0 ? " &#xb7; next in %s" : " &#xb7; due since %s",
+                    span(number(t, row, S_NEXT) > 0 ? number(t, row, S_NEXT) : -number(t, row, S_NEXT)));
   ond_buf_append_str(out, "<br/>");
   put_text(out, get(t, row, S_MODE), 20);
   ond_buf_append_str(out, " to <bdi>");
@@ -283,7 +346,8 @@ static void put_tile(OndBuf *out, const char *class, int64 n, const char *words)
 static void put_head(OndBuf *out, const SPITupleTable *t, uint64 n) {
   int64 counts[SEVERITIES] = {0};
   uint64 m;
-  SPITupleTable *now = query("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), current_setting('ondatra.enabled')", 0, &m);
+  SPITupleTable *now =
+      query("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), current_setting('ondatra.enabled')", 0, &m);
 
   for (uint64 i = 0; i < n; i++)
     counts[(int)number(t, i, S_SEVERITY)]++;
@@ -355,8 +419,12 @@ static void put_destinations(OndBuf *out) {
 
     ond_buf_appendf(out, "<article class=\"card %s\"><div class=\"head\"><h3><bdi>", paused || recent ? "warn" : "ok");
     put_text(out, get(t, i, 1), NAME_CHARS);
-    ond_buf_appendf(out, "</bdi></h3><span class=\"badge %s\">%s</span></div>\n<p class=\"dim small\">%s requests in flight</p>\n", paused || recent ? "warn" : "ok",
-                    paused ? psprintf("pause: %s", span(number(t, i, 3))) : recent ? "errors lately" : "ok", get(t, i, 2));
+    ond_buf_appendf(out, "</bdi></h3><span class=\"badge %s\">%s</span></div>\n<p class=\"dim small\">%s requests in flight</p>\n",
+                    paused || recent ? "warn" : "ok",
+                    paused   ? psprintf("pause: %s", span(number(t, i, 3)))
+                    : recent ? "errors lately"
+                             : "ok",
+                    get(t, i, 2));
     put_budget(out, get(t, i, 6));
     if (get(t, i, 4)[0] != '\0') {
       ond_buf_appendf(out, "<div class=\"label\">Last error, %s ago</div>\n", span(ceil(number(t, i, 5))));
@@ -374,8 +442,10 @@ static void put_page(OndBuf *out) {
   SPITupleTable *t = query(syncs_sql, 0, &n);
 
   ond_buf_appendf(out,
-                  "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>"
-                  "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/><meta name=\"color-scheme\" content=\"light dark\"/>"
+                  "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\"><head><meta charset=\"utf-8\"/><meta "
+                  "name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>"
+                  "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/><meta "
+                  "name=\"color-scheme\" content=\"light dark\"/>"
                   "<meta name=\"referrer\" content=\"no-referrer\"/><title>ondatra</title><style>%s</style></head>\n<body><main>\n",
                   style);
   put_head(out, t, n);
@@ -384,10 +454,12 @@ static void put_page(OndBuf *out) {
     put_sync(out, t, i);
   ond_buf_append_str(out, "</section>\n");
   if (n > SYNCS_MAX)
-    ond_buf_appendf(out, "<p class=\"dim\">" INT64_FORMAT " more syncs are not shown; those that need somebody come first.</p>\n", (int64)n - SYNCS_MAX);
+    ond_buf_appendf(out, "<p class=\"dim\">" INT64_FORMAT " more syncs are not shown; those that need somebody come first.</p>\n",
+                    (int64)n - SYNCS_MAX);
   put_hours(out);
   put_destinations(out);
-  ond_buf_append_str(out, "<footer class=\"dim small\">Times are UTC. Hover over a bar for its numbers. The same in SQL: ondatra.sync_status, sync_runs, failed_rows, destination_status.</footer>\n"
+  ond_buf_append_str(out, "<footer class=\"dim small\">Times are UTC. Hover over a bar for its numbers. The same in SQL: "
+                          "ondatra.sync_status, sync_runs, failed_rows, destination_status.</footer>\n"
                           "</main></body></html>\n");
 }
 

@@ -7,14 +7,14 @@
 
 #include "api/report_charts.h"
 
-#define RUN_WIDTH   8
-#define RUN_HEIGHT  36
-#define RUN_LEAST   4
-#define PARTS_WIDTH 1000
-#define PART_LEAST  14
+#define RUN_WIDTH    8
+#define RUN_HEIGHT   36
+#define RUN_LEAST    4
+#define PARTS_WIDTH  1000
+#define PART_LEAST   14
 #define HOURS_HEIGHT 170
-#define HOURS_LEFT  58
-#define HOURS_FOOT  24
+#define HOURS_LEFT   58
+#define HOURS_FOOT   24
 
 static const char *colour_of(const char *status) {
   static const struct {
@@ -42,8 +42,9 @@ void ond_chart_runs(OndBuf *out, const OndChartRun *runs, int n) {
   for (int i = 0; i < n; i++) {
     double height = RUN_LEAST + sqrt(runs[i].seconds / longest) * (RUN_HEIGHT - RUN_LEAST);
 
-    ond_buf_appendf(out, "<rect class=\"%s\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%.1f\" rx=\"1\"><title>%s</title></rect>", colour_of(runs[i].status),
-                    (OND_REPORT_RUNS - n + i) * RUN_WIDTH, RUN_HEIGHT - height, RUN_WIDTH - 2, height, runs[i].title);
+    ond_buf_appendf(out, "<rect class=\"%s\" x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%.1f\" rx=\"1\"><title>%s</title></rect>",
+                    colour_of(runs[i].status), (OND_REPORT_RUNS - n + i) * RUN_WIDTH, RUN_HEIGHT - height, RUN_WIDTH - 2, height,
+                    runs[i].title);
   }
   ond_buf_append_str(out, "</svg>\n");
 }
@@ -71,7 +72,8 @@ void ond_chart_parts(OndBuf *out, const OndChartPart *parts, int n) {
     total += parts[i].n;
     width -= parts[i].n > 0 ? PART_LEAST : 0;
   }
-  ond_buf_appendf(out, "<svg viewBox=\"0 0 %d 12\" height=\"12\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"rows by outcome\">", PARTS_WIDTH);
+  ond_buf_appendf(out, "<svg viewBox=\"0 0 %d 12\" height=\"12\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"rows by outcome\">",
+                  PARTS_WIDTH);
   if (total == 0)
     ond_buf_appendf(out, "<rect class=\"s-line\" x=\"0\" y=\"0\" width=\"%d\" height=\"12\"/>", PARTS_WIDTH);
   for (int i = 0; i < n; i++) {
@@ -79,7 +81,8 @@ void ond_chart_parts(OndBuf *out, const OndChartPart *parts, int n) {
 
     if (parts[i].n == 0)
       continue;
-    ond_buf_appendf(out, "<rect class=\"%s\" x=\"%.1f\" y=\"0\" width=\"%.1f\" height=\"12\"><title>%s: %s</title></rect>", parts[i].colour, x, part - 2, parts[i].name, grouped(parts[i].n));
+    ond_buf_appendf(out, "<rect class=\"%s\" x=\"%.1f\" y=\"0\" width=\"%.1f\" height=\"12\"><title>%s: %s</title></rect>", parts[i].colour,
+                    x, part - 2, parts[i].name, grouped(parts[i].n));
     x += part;
   }
   ond_buf_append_str(out, "</svg>\n<div class=\"legend\">");
@@ -129,11 +132,12 @@ void ond_chart_hours(OndBuf *out, const OndChartHour *hours, int n, int width, c
 
       y -= part;
       if (part > 0)
-        ond_buf_appendf(out, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>%s: %s %s</title></rect>", colours[k], x + 2, y, step - 4, part, hours[i].label,
-                        grouped(hours[i].rows[k]), kinds[k]);
+        ond_buf_appendf(out, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>%s: %s %s</title></rect>",
+                        colours[k], x + 2, y, step - 4, part, hours[i].label, grouped(hours[i].rows[k]), kinds[k]);
     }
     if ((n - 1 - i) % (width < 600 ? 6 : 4) == 0)
-      ond_buf_appendf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>", Min(x + step / 2, width - 18), HOURS_HEIGHT - 6, hours[i].label);
+      ond_buf_appendf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>", Min(x + step / 2, width - 18), HOURS_HEIGHT - 6,
+                      hours[i].label);
   }
   ond_buf_appendf(out, "</svg>\n<div class=\"legend %s\">", class);
   for (int k = 0; k < OND_CHART_KINDS; k++)
@@ -143,7 +147,8 @@ void ond_chart_hours(OndBuf *out, const OndChartHour *hours, int n, int width, c
 
 void ond_chart_level(OndBuf *out, double share, const char *colour) {
   ond_buf_appendf(out,
-                  "<svg viewBox=\"0 0 1000 8\" height=\"8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"%.0f %%\"><rect class=\"s-line\" x=\"0\" y=\"0\" width=\"1000\" height=\"8\"/>"
+                  "<svg viewBox=\"0 0 1000 8\" height=\"8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"%.0f %%\"><rect "
+                  "class=\"s-line\" x=\"0\" y=\"0\" width=\"1000\" height=\"8\"/>"
                   "<rect class=\"%s\" x=\"0\" y=\"0\" width=\"%.0f\" height=\"8\"/></svg>\n",
                   share * 100, colour, Max(share, 0.005) * 1000);
 }

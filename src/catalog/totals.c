@@ -1,7 +1,8 @@
 /*
  * totals.c - see totals.h.
  *
- * Invariant: a run is added in the transaction that sets its finished_at, and so exactly once; until then ondatra.metrics adds the run's own row.
+ * Invariant: a run is added in the transaction that sets its finished_at, and so exactly once; until then ondatra.metrics adds the run's
+ * own row.
  */
 #include "postgres.h"
 

@@ -5,10 +5,10 @@
 
 #include <string.h>
 
-#define SECOND_US       INT64_C(1000000)
-#define WAIT_FIRST_S    10
-#define WAIT_MAX_S      3600
-#define WAIT_DOUBLINGS  10
+#define SECOND_US      INT64_C(1000000)
+#define WAIT_FIRST_S   10
+#define WAIT_MAX_S     3600
+#define WAIT_DOUBLINGS 10
 
 static const char *const names[] = {"ok", "slow", "partial", "no_run", "failed", "held", "error"};
 

@@ -30,8 +30,8 @@ static unsigned int take(const char *s, size_t n, size_t *length) {
 }
 
 static bool is_refused(unsigned int c) {
-  return (c < 0x20 && c != '\t' && c != '\n') || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e ||
-         c == 0x200f || c == 0x061c || (c >= 0xfff0 && c <= 0xffff && c != REPLACEMENT) || (c & 0xfffe) == 0xfffe;
+  return (c < 0x20 && c != '\t' && c != '\n') || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
+         c == 0x200e || c == 0x200f || c == 0x061c || (c >= 0xfff0 && c <= 0xffff && c != REPLACEMENT) || (c & 0xfffe) == 0xfffe;
 }
 
 void ond_html_text(OndBuf *out, const char *s, size_t chars_max) {

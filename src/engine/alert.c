@@ -1,7 +1,8 @@
 /*
  * alert.c - see alert.h: what a message says, and the request that carries it. Sending: worker/alert_worker.c.
  *
- * A message goes out as a run's row would: the destination's connector, credentials, windows and address policy. Its fields are all that there is to
+ * A message goes out as a run's row would: the destination's connector, credentials, windows and address policy. Its fields are all that
+ * there is to
  * tell, or what `fields` of the option makes of it. Every try of the same message has the same idempotency key.
  */
 #include "postgres.h"
@@ -29,15 +30,23 @@ enum { W_TEXT, W_ACTION, W_SYNC, W_PROBLEM, W_PREVIOUS, W_SINCE, W_RUN, W_MESSAG
 
 StaticAssertDecl(W_COUNT == OND_ALERT_WORDS, "the header says how many words there are");
 
-static const char *const words[W_COUNT] = {"text", "action", "sync", "problem", "previous", "since", "run_id", "message", "database", "alert_id"};
+static const char *const words[W_COUNT] = {"text",  "action", "sync",    "problem",  "previous",
+                                           "since", "run_id", "message", "database", "alert_id"};
 
 /* The words' values, in UTF-8; NULL: there is none. */
 static void fill_words(const OndAlert *a, const char *database, const char **values) {
   bool over = a->problem == OND_PROBLEM_OK;
   char *text = psprintf(over ? "Sync \"%s\" is fine again: %s" : "Sync \"%s\": %s", a->sync, a->message);
   char *since = DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(a->since)));
-  const char *made[W_COUNT] = {text, over ? "resolve" : "trigger", a->sync, ond_problem_name(a->problem), ond_problem_name(a->told), since,
-                               a->run_id == 0 ? NULL : psprintf(INT64_FORMAT, a->run_id), a->message, database,
+  const char *made[W_COUNT] = {text,
+                               over ? "resolve" : "trigger",
+                               a->sync,
+                               ond_problem_name(a->problem),
+                               ond_problem_name(a->told),
+                               since,
+                               a->run_id == 0 ? NULL : psprintf(INT64_FORMAT, a->run_id),
+                               a->message,
+                               database,
                                psprintf(INT64_FORMAT "-" INT64_FORMAT, a->sync_id, (int64)a->since)};
 
   for (int i = 0; i < W_COUNT; i++)
@@ -125,7 +134,8 @@ static void compile(OndAlertMessage *m, const OndSync *s) {
   m->operation = ond_connector_operation(m->connector, OND_OP_CREATE);
   if (m->operation == NULL || ond_operation_info(m->operation)->n_steps > 0)
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("destination \"%s\" cannot take alerts there", m->destination->name),
-                    errdetail("An alert is one request that creates a record."), errhint("Name an object of it whose create or upsert is one request.")));
+                    errdetail("An alert is one request that creates a record."),
+                    errhint("Name an object of it whose create or upsert is one request.")));
 }
 
 /* A column that a template of the connector names: one of the words. */
@@ -172,7 +182,11 @@ static void render(OndAlertMessage *m, const OndSync *s, const OndAlert *a, cons
   id = psprintf("%s %s", m->values[W_ID], m->values[W_PROBLEM]);
   if (!pg_md5_hash(id, strlen(id), m->idempotency_key, &hash_error))
     ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute a hash: %s", hash_error)));
-  m->row = (OndRow){.op = OND_OP_CREATE, .fields = {m->fields.data, m->fields.len}, .n_keys = 1, .keys = &m->key, .columns = m->columns,
+  m->row = (OndRow){.op = OND_OP_CREATE,
+                    .fields = {m->fields.data, m->fields.len},
+                    .n_keys = 1,
+                    .keys = &m->key,
+                    .columns = m->columns,
                     .idempotency_key = m->idempotency_key};
   if (!ond_connector_render(m->connector, m->operation, rows, 1, &context, &m->request, &bad_row, &err))
     ond_raise(&err);
@@ -191,13 +205,15 @@ static void check_required(const OndAlertMessage *m) {
 
   for (int i = 0; (name = ond_connector_required(m->connector, i)) != NULL; i++) {
     if (strstr(m->fields.data, psprintf("\"%s\":", name)) == NULL && strstr(m->fields.data, psprintf("\"%s\": ", name)) == NULL)
-      ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the alert does not fill a field that the destination requires: %s", name),
-                      errhint("Add it to \"fields\", such as {\"%s\": \"…\", \"text\": \"{{text}}\"}.", name)));
+      ereport(ERROR,
+              (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the alert does not fill a field that the destination requires: %s", name),
+               errhint("Add it to \"fields\", such as {\"%s\": \"…\", \"text\": \"{{text}}\"}.", name)));
   }
 }
 
 void ond_alert_check(const OndSync *s) {
-  OndAlert sample = {.sync = s->name, .problem = OND_PROBLEM_FAILED, .told = OND_PROBLEM_OK, .since = GetCurrentTimestamp(), .message = "a message"};
+  OndAlert sample = {
+      .sync = s->name, .problem = OND_PROBLEM_FAILED, .told = OND_PROBLEM_OK, .since = GetCurrentTimestamp(), .message = "a message"};
   OndAlertMessage m = {.destination = ond_destination_get(s->options.alert.destination, s->owner, OND_ACCESS_SYNC)};
 
   ond_http_request_init(&m.request);

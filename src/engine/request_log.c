@@ -1,7 +1,8 @@
 /*
  * request_log.c - see request_log.h.
  *
- * Invariants: no header is kept; URL and bodies are scrubbed of secret values before they are cut, so that no half of one is left; a log that cannot be
+ * Invariants: no header is kept; URL and bodies are scrubbed of secret values before they are cut, so that no half of one is left; a log
+ * that cannot be
  * written does not touch the run; a run records no more requests than retention keeps of its sync.
  */
 #include "postgres.h"
@@ -22,19 +23,34 @@
 #include "engine/request_log.h"
 #include "miscadmin.h"
 
-#define TEXT_BYTES_MAX 2000
+#define TEXT_BYTES_MAX  2000
 #define SCRUB_BYTES_MAX (64 * 1024) /* of a body: what is looked at before it is cut */
-#define NOTES_MAX 256
+#define NOTES_MAX       256
 
-enum { N_FINISHED, N_OPERATION, N_ROWS, N_METHOD, N_URL, N_STATUS, N_ELAPSED, N_SENT, N_RECEIVED, N_ERROR, N_REQUEST, N_RESPONSE, N_COLUMNS };
+enum {
+  N_FINISHED,
+  N_OPERATION,
+  N_ROWS,
+  N_METHOD,
+  N_URL,
+  N_STATUS,
+  N_ELAPSED,
+  N_SENT,
+  N_RECEIVED,
+  N_ERROR,
+  N_REQUEST,
+  N_RESPONSE,
+  N_COLUMNS
+};
 
-static const Oid element_types[N_COLUMNS] = {TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
+static const Oid element_types[N_COLUMNS] = {TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, INT4OID,
+                                             INT8OID,        INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
 
 struct OndRequestLog {
-  MemoryContext notes;        /* reset with each flush */
+  MemoryContext notes; /* reset with each flush */
   int64 sync_id, run_id;
   const OndAuth *auth;
-  int64 left;                 /* so many more may be recorded */
+  int64 left; /* so many more may be recorded */
   int n;
   Datum values[N_COLUMNS][NOTES_MAX];
   bool nulls[N_COLUMNS][NOTES_MAX];
@@ -81,8 +97,8 @@ static void put_text(OndRequestLog *log, int column, const char *s, size_t n) {
   log->values[column][log->n] = s == NULL ? (Datum)0 : clean_text(log, s, n);
 }
 
-void ond_request_log_add(OndRequestLog *log, const OndHttpRequest *request, const OndHttpResponse *response, const char *operation, int rows,
-                         const char *error) {
+void ond_request_log_add(OndRequestLog *log, const OndHttpRequest *request, const OndHttpResponse *response, const char *operation,
+                         int rows, const char *error) {
   MemoryContext saved;
 
   if (log == NULL || log->left == 0 || log->n == NOTES_MAX)
@@ -123,7 +139,8 @@ static Datum column_array(OndRequestLog *log, int column, Oid *array_type) {
     return PointerGetDatum(construct_md_array(log->values[column], log->nulls[column], 1, dims, lbs, type, -1, false, TYPALIGN_INT));
   if (type == INT4OID)
     return PointerGetDatum(construct_md_array(log->values[column], log->nulls[column], 1, dims, lbs, type, 4, true, TYPALIGN_INT));
-  return PointerGetDatum(construct_md_array(log->values[column], log->nulls[column], 1, dims, lbs, type, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+  return PointerGetDatum(
+      construct_md_array(log->values[column], log->nulls[column], 1, dims, lbs, type, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 static void write_notes(OndRequestLog *log) {
@@ -133,10 +150,12 @@ static void write_notes(OndRequestLog *log) {
   ond_tx_begin();
   for (int c = 0; c < N_COLUMNS; c++)
     values[c + 2] = column_array(log, c, &types[c + 2]);
-  ond_spi(SPI_OK_INSERT,
-          "INSERT INTO ondatra.all_requests (sync_id, run_id, finished_at, operation, rows, method, url, http_status, elapsed_ms, bytes_sent, bytes_received,"
-          " error_message, request_body, response_body) SELECT $1, $2, u.* FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) u",
-          N_COLUMNS + 2, types, values, NULL);
+  ond_spi(
+      SPI_OK_INSERT,
+      "INSERT INTO ondatra.all_requests (sync_id, run_id, finished_at, operation, rows, method, url, http_status, elapsed_ms, bytes_sent, "
+      "bytes_received,"
+      " error_message, request_body, response_body) SELECT $1, $2, u.* FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) u",
+      N_COLUMNS + 2, types, values, NULL);
   ond_tx_commit_soon();
 }
 

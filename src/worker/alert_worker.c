@@ -1,10 +1,12 @@
 /*
  * alert_worker.c - the process that tells: one message after the other, each tried once, until none is due.
  *
- * Its session user is the bootstrap superuser, as the scheduler's: nothing but our own SQL runs here. It holds the alert lock while it lives, so there is
+ * Its session user is the bootstrap superuser, as the scheduler's: nothing but our own SQL runs here. It holds the alert lock while it
+ * lives, so there is
  * one in a database.
  *
- * Invariants: no transaction is open while a request is under way; `told` is written after the answer, so a process that dies in between repeats the
+ * Invariants: no transaction is open while a request is under way; `told` is written after the answer, so a process that dies in between
+ * repeats the
  * message (with the same idempotency key) and never loses it; a destination that fails is asked once, whatever waits for it.
  */
 #include "postgres.h"
@@ -33,18 +35,18 @@
 #include "worker/alerts.h"
 #include "worker/shared.h"
 
-#define TIMEOUT_MAX_MS  30000
-#define PERMIT_MAX_US   (INT64CONST(60) * 1000000) /* a message that the rate limit holds longer is tried again later */
-#define POLL_MS         50
-#define AGAINS_MAX      2
-#define ERROR_BYTES     1024
+#define TIMEOUT_MAX_MS 30000
+#define PERMIT_MAX_US  (INT64CONST(60) * 1000000) /* a message that the rate limit holds longer is tried again later */
+#define POLL_MS        50
+#define AGAINS_MAX     2
+#define ERROR_BYTES    1024
 
 typedef struct Sending {
   OndAlertMessage m;
-  OndKeeper *keeper;          /* NULL: the credentials are no token */
+  OndKeeper *keeper; /* NULL: the credentials are no token */
   OndHttp *http;
   OndBudget *budget;
-  bool unreachable;           /* not this message's fault */
+  bool unreachable; /* not this message's fault */
 } Sending;
 
 /* --- sending -------------------------------------------------------------------------------------------------- */

@@ -3,7 +3,8 @@
  *
  * Invariants
  *   1. A look writes only what changed: syncs without news cost no write.
- *   2. A message is due while `problem` is another one than `told`, and next_attempt_at has passed. What is worse than what was told is due at once,
+ *   2. A message is due while `problem` is another one than `told`, and next_attempt_at has passed. What is worse than what was told is
+ *   due at once,
  *      unless the destination keeps failing; what is better waits for the option's at_most_every.
  */
 #include "postgres.h"
@@ -30,7 +31,7 @@ typedef struct Look {
   char *options, *name, *state_reason, *error_message, *held_message;
   OndMode mode;
   int64 sync_id, last_run, held_run, running_run;
-  char *recorded;             /* the problem in the table; NULL: none */
+  char *recorded; /* the problem in the table; NULL: none */
   OndProblem told;
   int attempts;
 } Look;
@@ -57,12 +58,16 @@ static char *text_column(uint64 row, int number) {
 
 static const char look_sql[] =
     "SELECT s.sync_id, s.name, s.mode, s.options::text, s.state, s.state_reason, s.failures::int8, r.run_id, r.error_message, r." LEFT ","
-    " r.rows_scanned + r.rows_deleted + r.deletes_failed + r.deletes_pending, extract(epoch FROM r.finished_at - r.started_at)::numeric * 1000000,"
-    " CASE WHEN o.status = 'held' AND o.approved_by IS NULL THEN o.run_id END, o.error_message, CASE WHEN o.status = 'running' THEN o.run_id END, o.started_at,"
+    " r.rows_scanned + r.rows_deleted + r.deletes_failed + r.deletes_pending, extract(epoch FROM r.finished_at - r.started_at)::numeric * "
+    "1000000,"
+    " CASE WHEN o.status = 'held' AND o.approved_by IS NULL THEN o.run_id END, o.error_message, CASE WHEN o.status = 'running' THEN "
+    "o.run_id END, o.started_at,"
     " GREATEST(s.state_changed_at, s.created_at, g.finished_at), a.problem, a.told, a.attempts::int8"
     " FROM ondatra.all_syncs s LEFT JOIN ondatra.all_runs r ON r.run_id = s.last_run_id"
-    " LEFT JOIN LATERAL (SELECT u.* FROM ondatra.all_runs u WHERE u.sync_id = s.sync_id AND u.finished_at IS NULL ORDER BY u.run_id DESC LIMIT 1) o ON true"
-    " LEFT JOIN LATERAL (SELECT u.finished_at FROM ondatra.all_runs u WHERE s.options #> '{alert,no_run_since}' IS NOT NULL AND u.sync_id = s.sync_id"
+    " LEFT JOIN LATERAL (SELECT u.* FROM ondatra.all_runs u WHERE u.sync_id = s.sync_id AND u.finished_at IS NULL ORDER BY u.run_id DESC "
+    "LIMIT 1) o ON true"
+    " LEFT JOIN LATERAL (SELECT u.finished_at FROM ondatra.all_runs u WHERE s.options #> '{alert,no_run_since}' IS NOT NULL AND u.sync_id "
+    "= s.sync_id"
     " AND u.status IN ('succeeded', 'partial') ORDER BY u.run_id DESC LIMIT 1) g ON true"
     " LEFT JOIN ondatra.all_alerts a ON a.sync_id = s.sync_id WHERE s.options ? 'alert'";
 
@@ -114,30 +119,34 @@ static char *because(const char *words, const char *reason) {
 static char *describe(const Look *l, OndProblem p, int64 *run_id) {
   *run_id = l->last_run;
   switch (p) {
-    case OND_PROBLEM_ERROR: return because("it has stopped, and waits for a person", l->state_reason);
-    case OND_PROBLEM_HELD: *run_id = l->held_run; return because(psprintf("run " INT64_FORMAT " is held", l->held_run), l->held_message);
-    case OND_PROBLEM_FAILED:
-      return because(l->facts.failures > 1 ? psprintf("run " INT64_FORMAT " failed, as the %d before it", l->last_run, l->facts.failures - 1)
-                                           : psprintf("run " INT64_FORMAT " failed", l->last_run),
-                     l->error_message);
-    case OND_PROBLEM_NO_RUN:
-      return psprintf("no run has ended well since %s",
-                      DatumGetCString(DirectFunctionCall1(timestamptz_out, DirectFunctionCall2(timestamptz_trunc, CStringGetTextDatum("second"), TimestampTzGetDatum(l->facts.good_since)))));
-    case OND_PROBLEM_PARTIAL:
-      return psprintf("run " INT64_FORMAT " left " INT64_FORMAT " of " INT64_FORMAT " rows undelivered", l->last_run, l->facts.rows_left, l->facts.rows);
-    case OND_PROBLEM_SLOW:
-      if (l->running_run != 0)
-        *run_id = l->running_run;
-      return l->running_run != 0 ? psprintf("run " INT64_FORMAT " has gone on for more than it may", l->running_run)
-                                 : psprintf("run " INT64_FORMAT " took %s", l->last_run, seconds(l->facts.took_us));
-    case OND_PROBLEM_OK: break;
+  case OND_PROBLEM_ERROR: return because("it has stopped, and waits for a person", l->state_reason);
+  case OND_PROBLEM_HELD: *run_id = l->held_run; return because(psprintf("run " INT64_FORMAT " is held", l->held_run), l->held_message);
+  case OND_PROBLEM_FAILED:
+    return because(l->facts.failures > 1 ? psprintf("run " INT64_FORMAT " failed, as the %d before it", l->last_run, l->facts.failures - 1)
+                                         : psprintf("run " INT64_FORMAT " failed", l->last_run),
+                   l->error_message);
+  case OND_PROBLEM_NO_RUN:
+    return psprintf(
+        "no run has ended well since %s",
+        DatumGetCString(DirectFunctionCall1(timestamptz_out, DirectFunctionCall2(timestamptz_trunc, CStringGetTextDatum("second"),
+                                                                                 TimestampTzGetDatum(l->facts.good_since)))));
+  case OND_PROBLEM_PARTIAL:
+    return psprintf("run " INT64_FORMAT " left " INT64_FORMAT " of " INT64_FORMAT " rows undelivered", l->last_run, l->facts.rows_left,
+                    l->facts.rows);
+  case OND_PROBLEM_SLOW:
+    if (l->running_run != 0)
+      *run_id = l->running_run;
+    return l->running_run != 0 ? psprintf("run " INT64_FORMAT " has gone on for more than it may", l->running_run)
+                               : psprintf("run " INT64_FORMAT " took %s", l->last_run, seconds(l->facts.took_us));
+  case OND_PROBLEM_OK: break;
   }
   if (l->facts.rests)
     return because("it rests", l->state_reason);
   if (l->last_run == 0)
     return pstrdup("there is no problem any more");
   if (l->facts.rows_left > 0)
-    return psprintf("run " INT64_FORMAT " shows no problem, but " INT64_FORMAT " rows wait in failed_rows", l->last_run, l->facts.rows_left);
+    return psprintf("run " INT64_FORMAT " shows no problem, but " INT64_FORMAT " rows wait in failed_rows", l->last_run,
+                    l->facts.rows_left);
   return psprintf("run " INT64_FORMAT " shows no problem", l->last_run);
 }
 
@@ -174,10 +183,11 @@ static void look_at(Look *l, TimestampTz now, TimestampTz *again) {
 }
 
 /* w: messages that are to be sent, and from when on they may. */
-#define WAITING                                                                                                                                        \
-  "WITH a AS (SELECT a.*, s.options #>> '{alert,destination}' AS destination FROM ondatra.all_alerts a JOIN ondatra.all_syncs s USING (sync_id)"     \
-  " WHERE a.problem <> a.told AND s.options ? 'alert'),"                                                                                             \
-  " d AS (SELECT a.destination, max(a.next_attempt_at) AS until FROM a WHERE a.unreachable GROUP BY a.destination),"                               \
+#define WAITING                                                                                                                            \
+  "WITH a AS (SELECT a.*, s.options #>> '{alert,destination}' AS destination FROM ondatra.all_alerts a JOIN ondatra.all_syncs s USING "    \
+  "(sync_id)"                                                                                                                              \
+  " WHERE a.problem <> a.told AND s.options ? 'alert'),"                                                                                   \
+  " d AS (SELECT a.destination, max(a.next_attempt_at) AS until FROM a WHERE a.unreachable GROUP BY a.destination),"                       \
   " w AS (SELECT a.*, coalesce(GREATEST(a.next_attempt_at, d.until), '-infinity') AS due_at FROM a LEFT JOIN d USING (destination)) "
 
 /* A message is due now, or when one will be. */
@@ -218,8 +228,9 @@ bool ond_alerts_look(TimestampTz now, TimestampTz *again) {
   for (int i = 0; i < n; i++)
     look_at(&looks[i], now, again);
   ond_spi(SPI_OK_DELETE,
-          "DELETE FROM ondatra.all_alerts a WHERE NOT EXISTS (SELECT FROM ondatra.all_syncs s WHERE s.sync_id = a.sync_id AND s.options ? 'alert')", 0, NULL,
-          NULL, NULL);
+          "DELETE FROM ondatra.all_alerts a WHERE NOT EXISTS (SELECT FROM ondatra.all_syncs s WHERE s.sync_id = a.sync_id AND s.options ? "
+          "'alert')",
+          0, NULL, NULL, NULL);
   return is_due(now, again);
 }
 
@@ -250,7 +261,8 @@ bool ond_alerts_next(MemoryContext context, OndSync **sync, OndAlert *alert) {
 
 void ond_alerts_told(const OndSync *sync, const OndAlert *alert) {
   Oid types[] = {INT8OID, TEXTOID, INT8OID};
-  Datum values[] = {Int64GetDatum(alert->sync_id), CStringGetTextDatum(ond_problem_name(alert->problem)), Int64GetDatum(sync->options.alert.every_us)};
+  Datum values[] = {Int64GetDatum(alert->sync_id), CStringGetTextDatum(ond_problem_name(alert->problem)),
+                    Int64GetDatum(sync->options.alert.every_us)};
 
   ond_spi(SPI_OK_UPDATE,
           "UPDATE ondatra.all_alerts SET told = $2, told_at = clock_timestamp(), attempts = 0, unreachable = false, last_error = NULL,"
@@ -274,12 +286,15 @@ void ond_alerts_failed(const OndSync *sync, const OndAlert *alert, const char *e
   int attempts;
 
   if (ond_spi(SPI_OK_UPDATE_RETURNING,
-              "UPDATE ondatra.all_alerts SET attempts = attempts + 1, unreachable = $3, last_error = $2 WHERE sync_id = $1 RETURNING attempts::int8", 3, types,
-              values, NULL) == 0)
+              "UPDATE ondatra.all_alerts SET attempts = attempts + 1, unreachable = $3, last_error = $2 WHERE sync_id = $1 RETURNING "
+              "attempts::int8",
+              3, types, values, NULL) == 0)
     return;
   attempts = (int)number_column(0, 1);
   values[3] = Int64GetDatum(ond_alert_wait_us(attempts));
-  ond_spi(SPI_OK_UPDATE, "UPDATE ondatra.all_alerts SET next_attempt_at = clock_timestamp() + $4 * interval '1 microsecond' WHERE sync_id = $1 AND unreachable = $3 AND last_error = $2",
+  ond_spi(SPI_OK_UPDATE,
+          "UPDATE ondatra.all_alerts SET next_attempt_at = clock_timestamp() + $4 * interval '1 microsecond' WHERE sync_id = $1 AND "
+          "unreachable = $3 AND last_error = $2",
           4, types, values, NULL);
   if (attempts == 1)
     ereport(LOG, (errmsg("ondatra: the alert about sync \"%s\" could not be sent, and will be tried again: %s", sync->name, error)));

@@ -1,7 +1,8 @@
 /*
  * alerts.h - problems of syncs and who is told of them: the scheduler looks, a process of its own tells.
  *
- * What is true follows from the rows of syncs and runs at each look; what was told is a column of ondatra.all_alerts. So neither the death of a process
+ * What is true follows from the rows of syncs and runs at each look; what was told is a column of ondatra.all_alerts. So neither the
+ * death of a process
  * nor a destination that does not answer loses a message, and none is sent twice but where an answer was lost.
  */
 #ifndef OND_WORKER_ALERTS_H
@@ -11,13 +12,15 @@
 #include "catalog/sync.h"
 
 /*
- * Compares the problems of all syncs that have the option with what is recorded, and writes what is new. *again: when to look again, by time alone
+ * Compares the problems of all syncs that have the option with what is recorded, and writes what is new. *again: when to look again, by
+ * time alone
  * (DT_NOEND: never). True: a message is due. In a transaction of our own.
  */
 extern bool ond_alerts_look(TimestampTz now, TimestampTz *again);
 
 /*
- * One process tells: false when another one does. In a transaction. session: till ond_alerts_unlock() or the end of the process, else till the end of the
+ * One process tells: false when another one does. In a transaction. session: till ond_alerts_unlock() or the end of the process, else
+ * till the end of the
  * transaction.
  */
 extern bool ond_alerts_lock(bool session);

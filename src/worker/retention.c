@@ -1,10 +1,13 @@
 /*
  * retention.c - see retention.h.
  *
- * By age in each visit, through the index on the time: that finds nothing in no time. By number, which has to count, every COUNT_EVERY: then also what a
- * sync that was dropped while it ran has left. In batches, each a short transaction, so that nothing waits for them and autovacuum keeps up.
+ * By age in each visit, through the index on the time: that finds nothing in no time. By number, which has to count, every COUNT_EVERY:
+ * then also what a
+ * sync that was dropped while it ran has left. In batches, each a short transaction, so that nothing waits for them and autovacuum keeps
+ * up.
  *
- * Invariants: the last run of a sync stays (it says how it ended); so do runs that deleted within a day (max_deletes adds them up), and open ones.
+ * Invariants: the last run of a sync stays (it says how it ended); so do runs that deleted within a day (max_deletes adds them up), and
+ * open ones.
  */
 #include "postgres.h"
 
@@ -23,12 +26,12 @@
 
 typedef struct Kind {
   const char *table, *id, *at;
-  const char *stays;          /* a condition: rows t that are not deleted */
+  const char *stays; /* a condition: rows t that are not deleted */
   const int *minutes, *count;
 } Kind;
 
-#define RUN_STAYS                                                                                                                                      \
-  "t.finished_at IS NULL OR (t.rows_deleted > 0 AND t.finished_at > now() - interval '1 day')"                                                      \
+#define RUN_STAYS                                                                                                                          \
+  "t.finished_at IS NULL OR (t.rows_deleted > 0 AND t.finished_at > now() - interval '1 day')"                                             \
   " OR EXISTS (SELECT FROM ondatra.all_syncs s WHERE s.sync_id = t.sync_id AND s.last_run_id = t.run_id)"
 
 static const Kind kinds[] = {
@@ -62,7 +65,8 @@ static bool delete_old(const Kind *k) {
   if (*k->minutes < 0)
     return true;
   snprintf(sql, sizeof(sql),
-           "DELETE FROM ondatra.%s WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM ondatra.%s t WHERE t.%s < $1 AND NOT (%s) ORDER BY t.%s LIMIT $2))",
+           "DELETE FROM ondatra.%s WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM ondatra.%s t WHERE t.%s < $1 AND NOT (%s) ORDER BY t.%s "
+           "LIMIT $2))",
            k->table, k->table, k->at, k->stays, k->at);
   return delete_all(sql, TIMESTAMPTZOID, TimestampTzGetDatum(before));
 }
@@ -76,7 +80,8 @@ static bool delete_surplus(const Kind *k) {
   snprintf(sql, sizeof(sql),
            "DELETE FROM ondatra.%s WHERE ctid = ANY (ARRAY(SELECT x.ctid FROM ondatra.all_syncs s"
            " CROSS JOIN LATERAL (SELECT t.%s AS id FROM ondatra.%s t WHERE t.sync_id = s.sync_id ORDER BY t.%s DESC OFFSET $1 LIMIT 1) e"
-           " CROSS JOIN LATERAL (SELECT t.ctid FROM ondatra.%s t WHERE t.sync_id = s.sync_id AND t.%s <= e.id AND NOT (%s) ORDER BY t.%s LIMIT $2) x"
+           " CROSS JOIN LATERAL (SELECT t.ctid FROM ondatra.%s t WHERE t.sync_id = s.sync_id AND t.%s <= e.id AND NOT (%s) ORDER BY t.%s "
+           "LIMIT $2) x"
            " LIMIT $2))",
            k->table, k->id, k->table, k->id, k->table, k->id, k->stays, k->id);
   return delete_all(sql, INT8OID, Int64GetDatum(*k->count));
@@ -94,7 +99,9 @@ static bool counting_is_due(void) {
   uint64 n;
 
   ond_tx_begin();
-  n = ond_spi(SPI_OK_SELECT, "SELECT FROM ondatra.housekeeping WHERE counted_at BETWEEN clock_timestamp() - interval '" COUNT_EVERY "' AND clock_timestamp()",
+  n = ond_spi(SPI_OK_SELECT,
+              "SELECT FROM ondatra.housekeeping WHERE counted_at BETWEEN clock_timestamp() - interval '" COUNT_EVERY
+              "' AND clock_timestamp()",
               0, NULL, NULL, NULL);
   ond_tx_commit();
   return n == 0;
