@@ -12,7 +12,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $t = Ondatra::Test->new(conf => join "\n", "log_statement = 'all'", "log_min_messages = 'debug1'", 'log_min_duration_statement = 0', 'log_duration = on', 'wal_level = logical',
-    'debug_print_parse = on', 'debug_print_plan = on', 'log_error_verbosity = verbose', '');
+    'debug_print_parse = on', 'debug_print_plan = on', 'log_error_verbosity = verbose',
+    "shared_preload_libraries = 'ondatra, pg_stat_statements'", 'pg_stat_statements.track = all', "ondatra.log_requests = 'all'", '');
+$t->admin('CREATE EXTENSION pg_stat_statements');
 my $secret = 'q9Zs3cr3t/Val+ue"=%22\\zK7w';
 my %spellings = (
     plain => $secret,
@@ -47,7 +49,7 @@ for my $kind (sort keys %auth) {
     my $upsert = {method => 'PUT', path => $path, result => {id => '/id'}, $kind eq 'body' ? (body => {'$merge' => ['$fields', {key => '{{auth.key}}'}]}) : ()};
     $t->destination($kind, {object => {upsert => $upsert}, timeout_ms => 60000}, auth => $auth{$kind});
     $t->sql("CREATE TABLE mart.$kind (id int PRIMARY KEY, v text); INSERT INTO mart.$kind SELECT i, 'CONTROLWORD value' FROM generate_series(1, 9) i");
-    $t->sync($kind, "mart.$kind", $kind, options => {concurrency => 1});
+    $t->sync($kind, "mart.$kind", $kind, options => {concurrency => 1, sync_log => 'all'});
 }
 my $echo = join ' ', 'CONTROLWORD answer', @spellings{'plain', 'percent-encoded', 'base64'}, 'x' x 1900, $secret;
 $t->script(
@@ -74,7 +76,8 @@ for my $kind (sort keys %auth) {
     shown('ann', "SELECT ondatra.explain_row('$kind', '{\"id\": $_}')") for 1 .. 9;
     shown('ann', "SELECT * FROM ondatra.plan_sync('$kind'); SELECT * FROM ondatra.explain_sync('$kind', true); SELECT * FROM ondatra.test_destination('$kind')");
     shown('ann', "SELECT * FROM ondatra.request('$kind', 'GET', '/$kind/$_')") for 1 .. 9;
-    shown('ann', "SELECT * FROM ondatra.$_") for qw(failed_rows sync_runs syncs sync_status destinations destination_status secrets);
+    shown('ann', "SELECT * FROM ondatra.$_") for qw(failed_rows sync_runs syncs sync_status destinations destination_status destination_grants secrets requests sync_log held_runs arming);
+    shown('ann', 'SELECT ondatra.export_config()');
 }
 like($outputs, qr/CONTROLWORD answer/, 'what the answers say is shown');
 like($outputs, qr/\*\*\*/, 'what is secret is marked');
@@ -104,6 +107,7 @@ $t->admin($quiet . " SELECT ondatra.set_secret('token', " . Ondatra::Test::liter
 $t->admin('CHECKPOINT');
 command_ok(['pg_dump', '-d', $t->node->connstr('postgres'), '-U', $t->superuser, '-f', "$t->{dir}/dump.sql"], 'pg_dump');
 my %places = (
+    'statements that were counted' => $t->admin('SELECT string_agg(query, chr(10)) FROM pg_stat_statements'),
     'what calls show' => $outputs,
     'the dump of everything' => Ondatra::Test::slurp("$t->{dir}/dump.sql"),
     'the log of the server' => Ondatra::Test::slurp($t->node->logfile),
@@ -111,6 +115,7 @@ my %places = (
     'files of the database, WAL among them' => files_of($t->node->data_dir),
 );
 like($places{$_}, qr/CONTROLWORD/, "$_: they were searched") for 'what calls show', 'the dump of everything', 'files of the database, WAL among them';
+like($places{'statements that were counted'}, qr/set_secret.*all_secrets|all_secrets.*set_secret/s, 'statements that were counted: ours are among them');
 like($places{'the log of the server'}, qr/preview_sync.*explain_row/s, 'the log of the server: it was searched');
 for my $place (sort keys %places) {
     is(join(', ', grep { index($places{$place}, $spellings{$_}) >= 0 } sort keys %spellings), '', "the secret is not in $place");
