@@ -41,8 +41,11 @@ static Policy read_policy(FunctionCallInfo fcinfo) {
   for (int i = 0; i < POLICIES; i++)
     if (strcmp(word, policy_names[i]) == 0)
       return (Policy)i;
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid policy: \"%s\"", word),
-                  errhint("Use 'trust' (what was delivered is known), 'resend' (send all rows again), 'hold' or 'reconcile' (look at each sync first).")));
+  ereport(
+      ERROR,
+      (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid policy: \"%s\"", word),
+       errhint(
+           "Use 'trust' (what was delivered is known), 'resend' (send all rows again), 'hold' or 'reconcile' (look at each sync first).")));
 }
 
 static void require_right(Oid user) {
@@ -50,7 +53,8 @@ static void require_right(Oid user) {
 
   if (!has_privs_of_role(user, owner))
     ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to arm this database"),
-                    errdetail("It lets the syncs of all roles send."), errhint("Only members of role \"%s\", which owns the extension, may.", GetUserNameFromId(owner, false))));
+                    errdetail("It lets the syncs of all roles send."),
+                    errhint("Only members of role \"%s\", which owns the extension, may.", GetUserNameFromId(owner, false))));
 }
 
 /* Numbers of all syncs that may run; a palloc'd array. */
@@ -76,8 +80,8 @@ static char *state_loss(const OndSync *sync) {
   if (rows < 0)
     return psprintf("its state table is missing: what was delivered is not known any more");
   if (rows < sync->state_rows)
-    return psprintf("its state table has %lld rows, and had %lld after the last run: what was delivered is not known any more", (long long)rows,
-                    (long long)sync->state_rows);
+    return psprintf("its state table has %lld rows, and had %lld after the last run: what was delivered is not known any more",
+                    (long long)rows, (long long)sync->state_rows);
   return NULL;
 }
 
@@ -97,21 +101,24 @@ static bool arm_sync(const OndSync *sync, Policy policy, const char *user) {
 
   if (loss != NULL) {
     ereport(NOTICE, (errmsg("sync \"%s\" is paused: %s", sync->name, loss),
-                     errhint("Look with ondatra.plan_sync(%s), then call ondatra.rebase_sync(%s) if the destination has the rows, and ondatra.resume_sync(%s).", name,
-                             name, name)));
+                     errhint("Look with ondatra.plan_sync(%s), then call ondatra.rebase_sync(%s) if the destination has the rows, and "
+                             "ondatra.resume_sync(%s).",
+                             name, name, name)));
     return hold(sync, loss);
   }
   switch (policy) {
-    case TRUST: return false;
-    case RESEND:
-      ond_run_lock_edit(sync);
-      ond_sync_resend(sync->sync_id);
-      return false;
-    case HOLD:
-      return hold(sync, psprintf("held by arm('hold') of \"%s\": look with ondatra.plan_sync(%s), then call ondatra.resume_sync(%s)", user, name, name));
-    case RECONCILE:
-      return hold(sync, psprintf("held by arm('reconcile') of \"%s\": call ondatra.reconcile_sync(%s), then ondatra.resume_sync(%s)", user, name, name));
-    case POLICIES: break;
+  case TRUST: return false;
+  case RESEND:
+    ond_run_lock_edit(sync);
+    ond_sync_resend(sync->sync_id);
+    return false;
+  case HOLD:
+    return hold(sync, psprintf("held by arm('hold') of \"%s\": look with ondatra.plan_sync(%s), then call ondatra.resume_sync(%s)", user,
+                               name, name));
+  case RECONCILE:
+    return hold(sync, psprintf("held by arm('reconcile') of \"%s\": call ondatra.reconcile_sync(%s), then ondatra.resume_sync(%s)", user,
+                               name, name));
+  case POLICIES: break;
   }
   return false;
 }

@@ -23,8 +23,11 @@ static const char *arg_level(FunctionCallInfo fcinfo, int n) {
   char *level = ond_arg_required(fcinfo, n, "level");
 
   if (strcmp(level, "sync") != 0 && strcmp(level, "request") != 0)
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid level: \"%s\"", level),
-                    errhint("Use 'sync' (the role's syncs may send to it) or 'request' (it may also call request(), fetch() and test_destination()).")));
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid level: \"%s\"", level),
+         errhint(
+             "Use 'sync' (the role's syncs may send to it) or 'request' (it may also call request(), fetch() and test_destination()).")));
   return level;
 }
 
@@ -50,8 +53,8 @@ Datum ond_sql_grant_destination(PG_FUNCTION_ARGS) {
   ond_destination_grant(d->destination_id, role, level);
   ond_call_end(&call);
   if (has_privs_of_role(role, d->owner))
-    ereport(NOTICE, (errmsg("role \"%s\" is a member of \"%s\", which owns destination \"%s\", and needs no grant", GetUserNameFromId(role, false),
-                            GetUserNameFromId(d->owner, true), name)));
+    ereport(NOTICE, (errmsg("role \"%s\" is a member of \"%s\", which owns destination \"%s\", and needs no grant",
+                            GetUserNameFromId(role, false), GetUserNameFromId(d->owner, true), name)));
   PG_RETURN_VOID();
 }
 

@@ -36,7 +36,7 @@ typedef struct Identity {
   Oid database;
   char *system_identifier;
   char *instance;
-  char *base_backup;          /* "": started from none */
+  char *base_backup; /* "": started from none */
   int64 timeline;
 } Identity;
 
@@ -71,7 +71,8 @@ static void present(Identity *out) {
 
 static bool load(Identity *out) {
   MemoryContext caller = CurrentMemoryContext;
-  bool found = ond_spi(SPI_OK_SELECT, "SELECT database, system_identifier, instance, base_backup, timeline FROM ondatra.armed_to", 0, NULL, NULL, NULL) > 0;
+  bool found = ond_spi(SPI_OK_SELECT, "SELECT database, system_identifier, instance, base_backup, timeline FROM ondatra.armed_to", 0, NULL,
+                       NULL, NULL) > 0;
 
   if (found) {
     out->database = ond_row_oid(1);
@@ -100,17 +101,20 @@ static bool is_promotion(const Identity *was, const Identity *is) {
 /* What makes it another database than the one that was armed; NULL: nothing. */
 static char *difference(const Identity *was, const Identity *is) {
   if (was->database != is->database)
-    return psprintf("It was armed as the database with OID %u, and its OID is %u: it is a copy, or was restored from a dump.", was->database, is->database);
+    return psprintf("It was armed as the database with OID %u, and its OID is %u: it is a copy, or was restored from a dump.",
+                    was->database, is->database);
   if (strcmp(was->system_identifier, is->system_identifier) != 0)
-    return psprintf("It was armed in the server with system identifier %s, and this server's is %s: it was restored from a dump, or upgraded by pg_upgrade.",
+    return psprintf("It was armed in the server with system identifier %s, and this server's is %s: it was restored from a dump, or "
+                    "upgraded by pg_upgrade.",
                     was->system_identifier, is->system_identifier);
   if (strcmp(was->instance, is->instance) != 0)
     return psprintf("It was armed with ondatra.instance = '%s', which is '%s' now.", was->instance, is->instance);
   if (is_promotion(was, is) && ond_setting_resume_after_promotion)
     return NULL;
   if (was->timeline != is->timeline)
-    return psprintf("It was armed on timeline " INT64_FORMAT ", and the server's is " INT64_FORMAT ": a standby was promoted, or a backup restored.", was->timeline,
-                    is->timeline);
+    return psprintf("It was armed on timeline " INT64_FORMAT ", and the server's is " INT64_FORMAT
+                    ": a standby was promoted, or a backup restored.",
+                    was->timeline, is->timeline);
   if (is->base_backup[0] != '\0' && strcmp(was->base_backup, is->base_backup) != 0)
     return pstrdup("The server was started from a base backup that was taken after it had been armed.");
   return NULL;
@@ -136,10 +140,13 @@ void ond_armed_require(void) {
   char *why;
 
   if (!ond_armed(&why))
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("this database is not armed: nothing is sent from it"), errdetail("%s", why),
-                    RecoveryInProgress() ? 0
-                                         : errhint("If this is to send from now on (and the original is not), a superuser calls ondatra.arm(policy): 'trust', "
-                                                   "'resend', 'hold' or 'reconcile'.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("this database is not armed: nothing is sent from it"),
+             errdetail("%s", why),
+             RecoveryInProgress()
+                 ? 0
+                 : errhint("If this is to send from now on (and the original is not), a superuser calls ondatra.arm(policy): 'trust', "
+                           "'resend', 'hold' or 'reconcile'.")));
 }
 
 void ond_arm(const char *policy, const char *armed_by) {
@@ -157,8 +164,10 @@ void ond_arm(const char *policy, const char *armed_by) {
   values[5] = CStringGetTextDatum(policy);
   values[6] = CStringGetTextDatum(armed_by);
   ond_spi(SPI_OK_INSERT,
-          "INSERT INTO ondatra.armed_to (database, system_identifier, instance, base_backup, timeline, policy, armed_by) VALUES ($1, $2, $3, $4, $5, $6, $7) "
-          "ON CONFLICT (one) DO UPDATE SET database = excluded.database, system_identifier = excluded.system_identifier, instance = excluded.instance, "
+          "INSERT INTO ondatra.armed_to (database, system_identifier, instance, base_backup, timeline, policy, armed_by) VALUES ($1, $2, "
+          "$3, $4, $5, $6, $7) "
+          "ON CONFLICT (one) DO UPDATE SET database = excluded.database, system_identifier = excluded.system_identifier, instance = "
+          "excluded.instance, "
           "base_backup = excluded.base_backup, timeline = excluded.timeline, policy = excluded.policy, armed_by = excluded.armed_by, "
           "armed_at = pg_catalog.now()",
           7, types, values, NULL);
@@ -179,7 +188,8 @@ void ond_arm_promoted(void) {
     return;
   present(&is);
   if (is_promotion(&was, &is) && difference(&was, &is) == NULL) {
-    ereport(LOG, (errmsg("ondatra: goes on after the promotion to timeline " INT64_FORMAT " (ondatra.resume_after_promotion)", is.timeline)));
+    ereport(LOG,
+            (errmsg("ondatra: goes on after the promotion to timeline " INT64_FORMAT " (ondatra.resume_after_promotion)", is.timeline)));
     ond_arm("promotion", "ondatra");
   }
 }
