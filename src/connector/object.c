@@ -21,8 +21,8 @@ static const char *const MEMBERS[] = {"title",   "description", "key",    "requi
 
 /* ---- which one ---- */
 
-/* "contacts, companies, or any other name" */
-static void list_objects(const OndNode *objects, char *out, size_t n) {
+/* "contacts, companies, or any other name". Returns how many have a name of their own. */
+static int list_objects(const OndNode *objects, char *out, size_t n) {
   struct json_object_iterator it = json_object_iter_begin(objects->value);
   struct json_object_iterator end = json_object_iter_end(objects->value);
   const char *names[NAMES_MAX + 1] = {NULL};
@@ -37,9 +37,10 @@ static void list_objects(const OndNode *objects, char *out, size_t n) {
     }
   }
   if (any) {
-    names[count] = count > 0 ? "or any other name" : "any name";
+    names[count] = "or any other name";
   }
   ond_names_join(names, out, n);
+  return count;
 }
 
 bool ond_object_choose(OndConnector *c, const OndNode *objects, const char *name, OndNode *out, OndError *err) {
@@ -56,8 +57,11 @@ bool ond_object_choose(OndConnector *c, const OndNode *objects, const char *name
   } else {
     ond_error_set(err, "connector \"%s\" has no object \"%s\"", c->name, name);
   }
-  list_objects(objects, names, sizeof(names));
-  ond_error_hint(err, "Its objects are %s.", names);
+  if (list_objects(objects, names, sizeof(names)) > 0) {
+    ond_error_hint(err, "Its objects are %s.", names);
+  } else {
+    ond_error_hint(err, "It takes any name: that of a table, database or index of the destination.");
+  }
   memcpy(err->sqlstate, "42704", 6);
   return false;
 }

@@ -12,6 +12,7 @@
 
 #include "connector/condition.h"
 #include "connector/csv.h"
+#include "connector/document.h"
 #include "connector/list.h"
 #include "connector/members.h"
 #include "connector/message.h"
@@ -21,6 +22,8 @@
 
 #define CURSOR_BYTES_MAX ((size_t)64 * 1024)
 #define RECORD_BYTES_MAX OND_DOCUMENT_BYTES_MAX
+#define MEMBERS_NAMED_MAX 12 /* in an error */
+#define MEMBER_BYTES_MAX 40   /* longer names are left out there */
 
 const OndList *ond_connector_list(const OndConnector *c) {
   return c->list;
@@ -182,15 +185,40 @@ static bool fail_read(const Page *page, const char *what) {
   return false;
 }
 
+/* Names what the answer has instead, never its values. */
+static bool fail_rows(const Page *page, struct json_object *document, const char *what) {
+  const char *names[MEMBERS_NAMED_MAX + 2] = {NULL};
+  char members[(MEMBERS_NAMED_MAX + 1) * (MEMBER_BYTES_MAX + 2)];
+  int n = 0;
+
+  (void)fail_read(page, what);
+  ond_error_hint(page->err, "\"rows\" of the connector's list says where they are in the answer.");
+  if (!json_object_is_type(document, json_type_object) || json_object_object_length(document) == 0) {
+    ond_error_detail(page->err, "The answer is %s.", json_object_is_type(document, json_type_object) ? "an empty object" : json_type_to_name(json_object_get_type(document)));
+    return false;
+  }
+  json_object_object_foreach(document, name, value) {
+    (void)value;
+    if (n == MEMBERS_NAMED_MAX) {
+      names[n] = "...";
+      break;
+    }
+    names[n++] = strlen(name) <= MEMBER_BYTES_MAX && ond_utf8_valid(name, strlen(name)) ? name : "...";
+  }
+  ond_names_join(names, members, sizeof(members));
+  ond_error_detail(page->err, "The answer is an object with the members %s.", members);
+  return false;
+}
+
 static bool read_array(Page *page, struct json_object *document) {
   struct json_object *rows = document;
   size_t n;
 
   if (page->p->list->rows && !ond_document_at(document, page->p->list->rows, &rows)) {
-    return fail_read(page, "has no records where they should be");
+    return fail_rows(page, document, "has no records where they should be");
   }
   if (rows && !json_object_is_type(rows, json_type_array)) {
-    return fail_read(page, "has no list of records");
+    return fail_rows(page, document, "has no list of records");
   }
   n = rows ? json_object_array_length(rows) : 0;
   for (size_t i = 0; i < n && !page->stopped; i++) {

@@ -187,6 +187,7 @@ bool ond_url_parse(const char *url, OndUrl *out, OndError *err) {
     authority = url + 7;
   } else {
     ond_error_set(err, "URL does not start with https:// or http://");
+    ond_error_hint(err, "Write it whole, as in https://api.example.com/v1.");
     return false;
   }
   n = strcspn(authority, "/?");

@@ -26,6 +26,8 @@ static const char *last_status(const OndDeliveryResult *delivery) {
 }
 
 static char *last_error(const OndDeliveryResult *delivery) {
+  if (delivery->last_error[0] == '\0' && delivery->stats.unmentioned > 0)
+    return psprintf("The answers do not mention " INT64_FORMAT " of the rows.", (int64)delivery->stats.unmentioned);
   if (delivery->last_error[0] == '\0')
     return NULL;
   if (delivery->last_status > 0)

@@ -364,6 +364,8 @@ static void record(OndRecorder *r, OndTask **resolved, int n) {
       w->kept = ond_kept_after(row->kept_before, row->has_before ? &row->before : NULL, row->kept, &resolution.after, accepted);
       w->accepted_now = accepted;
       w->is_new = !row->has_before;
+      if (!row->resumed)
+        r->counters.state_added += (ond_key_state_is_empty(&w->state) ? 0 : 1) - (row->has_before ? 1 : 0);
     }
     if (resolution.failed)
       set_failure(&failures[n_failures++], row, &resolution);

@@ -36,6 +36,7 @@ typedef struct OndCounters {
   int64 scanned, unchanged, created, updated, deleted, failed, invalid, held_back, skipped, pending, unconfirmed;
   int64 deletes_failed, deletes_pending;
   int64 requests, retries, throttled_ms, bytes_sent, bytes_received, diff_ms, deliver_ms;
+  int64 state_added;          /* rows of the state table: new ones less removed ones; not in all_runs */
 } OndCounters;
 
 typedef struct OndRecorder OndRecorder;

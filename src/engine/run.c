@@ -588,7 +588,7 @@ static void complete_pass(const Run *run) {
 /* What a complete run leaves in mind for the guards of later ones. Written only when it is news: an unchanged run writes no more than its own row. */
 static void note_sent(const Run *run) {
   const OndSync *s = run->sync;
-  int64 rows = run->pass == OND_PASS_FULL ? run->diff->state_rows + run->counters.created - run->counters.deleted - run->diff->verdicts[OND_V_FORGET] : s->state_rows;
+  int64 rows = run->pass == OND_PASS_FULL ? run->diff->state_rows + run->counters.state_added - run->diff->verdicts[OND_V_FORGET] : s->state_rows;
   Oid types[5] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
   Datum values[5] = {Int64GetDatum(s->sync_id), CStringGetTextDatum(s->model)};
   char nulls[5] = {' ', ' ', ' ', ' ', ' '};

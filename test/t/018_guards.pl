@@ -134,6 +134,16 @@ fresh('lost', 50);
 $t->admin("TRUNCATE ondatra.state_" . $t->sql("SELECT sync_id FROM ondatra.syncs WHERE name = 'lost'"));
 held_is('lost', 'state', qr/the state table has 0 rows, it had 50 after the last run/, 'an emptied state table');
 
+# --- rows that were refused have state rows too: they are not counted again when they are accepted
+$t->sql("CREATE TABLE mart.again (id int PRIMARY KEY, v text); INSERT INTO mart.again SELECT i, 'v' || i FROM generate_series(1, 30) i");
+$t->destination('again', {object => {upsert => {method => 'PUT', path => '/again/{{key}}'}}});
+$t->sync('again', 'mart.again', 'again', guards => 1);
+$t->control('POST', 'script', {rules => [{path => '^/again/', times => 30, answer => {status => 422}}]});
+$t->run_is($t->run('again'), {status => 'failed', rows_failed => 30}, 'all are refused');
+$t->sql("UPDATE mart.again SET v = 'new'; INSERT INTO mart.again VALUES (31, 'v'), (32, 'v')");
+$t->run_is($t->run('again'), {status => 'succeeded', rows_created => 32}, 'sent again, with two more');
+is($t->admin("SELECT state_rows FROM ondatra.all_syncs WHERE name = 'again'"), '32', 'what the state table has is remembered');
+
 # --- expiry
 $t->admin('ALTER SYSTEM SET ondatra.held_run_expiry = 0');
 $t->admin('SELECT pg_reload_conf()');

@@ -77,6 +77,8 @@ TEST(an_object_is_chosen_by_its_name) {
   CHECK_STR(said(&t, (Said){.document = DOC("", ""), .account_only = true}), "");
   CHECK_STR(said(&t, (Said){.document = ANY, .object = "*"}), "connector \"acme\" has no object \"*\"");
   CHECK_STR(t.err.hint, "Its objects are contacts, or any other name.");
+  CHECK_STR(said(&t, (Said){.document = "{'title': 'Acme', 'base_url': 'https://x', 'objects': {'*': {" OPS "}}}"}), "connector \"acme\" needs an object");
+  CHECK_STR(t.err.hint, "It takes any name: that of a table, database or index of the destination.");
   c = open_document(&t, (Said){.document = ANY, .object = "contacts"});
   REQUIRE(c != NULL);
   CHECK(!ond_connector_can(c, OND_MODE_UPSERT) && ond_connector_can(c, OND_MODE_INSERT));
