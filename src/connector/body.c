@@ -9,6 +9,7 @@
  * holds no raw line break (the only ones JSON text can hold are blanks between tokens, so they become blanks).
  */
 #include "connector/body.h"
+#include "connector/operation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -320,6 +321,26 @@ static bool check_row(Run *r, size_t start) {
   return true;
 }
 
+/* What a row of another operation of the group sends: its own $each. */
+static bool run_item(Run *r, int each, int end) {
+  const OndOperation *shared = r->in->values->o;
+  const OndOperation *own = shared && r->in->n > 0 ? ond_group_member(r->in->values->c, shared, r->in->values->row) : shared;
+  const OndBody *body = r->body;
+  bool ok;
+
+  if (own == shared) {
+    return run(r, each + 1, end);
+  }
+  r->body = own->body;
+  r->in->values->o = own;
+  for (each = 0; r->body->steps[each].code != OND_BODY_EACH; each++) {
+  }
+  ok = run(r, each + 1, r->body->steps[each].end);
+  r->body = body;
+  r->in->values->o = shared;
+  return ok;
+}
+
 static bool run_each(Run *r, int each) {
   const OndBodyStep *step = &r->body->steps[each];
   const OndRow *outer = r->in->values->row;
@@ -331,7 +352,7 @@ static bool run_each(Run *r, int each) {
     r->row = i;
     r->line_start = start;
     r->in->values->row = r->in->rows[i];
-    if ((i > 0 && step->comma && !append(r, ",", 1)) || !run(r, each + 1, step->end) || !check_row(r, start)) {
+    if ((i > 0 && step->comma && !append(r, ",", 1)) || !run_item(r, each, step->end) || !check_row(r, start)) {
       return false;
     }
   }

@@ -191,6 +191,7 @@ extern const OndOperation *ond_connector_route(const OndConnector *c, OndRoute r
 
 typedef struct OndOperationInfo {
   const char *name;           /* "upsert", "create", … */
+  const char *group;          /* of operations that share requests; NULL: none */
   int batch_rows;             /* 1: one row a request */
   int64_t batch_bytes;        /* body; 0: none */
   int64_t row_bytes;          /* one row's part; 0: none */

@@ -207,7 +207,7 @@ static bool parse_operations(OndConnector *c, const OndNode *object, int *n, Ond
     }
     (*n)++;
   }
-  return check_ways(c, object, err);
+  return check_ways(c, object, err) && ond_groups_check(c, object, err);
 }
 
 static bool parse_members(OndConnector *c, const OndNode *at, int *n, OndError *err) {

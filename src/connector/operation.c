@@ -37,8 +37,23 @@ const char *ond_kind_name(OndKind kind) {
   return KINDS[kind];
 }
 
-static bool parse_batch(const OndNode *operation, OndOperation *o, OndError *err) {
-  static const char *const VALID[] = {"rows", "bytes", "row_bytes", NULL};
+static bool parse_group(OndConnector *c, const OndNode *batch, OndOperation *o, OndError *err) {
+  OndNode at;
+
+  if (!ond_node_get(batch, "group", &at)) {
+    return true;
+  }
+  if (!ond_node_string(&at, &o->info.group, err)) {
+    return false;
+  }
+  o->info.group = ond_arena_strdup(c->arena, o->info.group);
+  return *o->info.group || ond_node_fail(&at, err, "this name is empty");
+}
+
+static bool parse_batch(OndConnector *c, const OndNode *operation, OndOperation *o, OndError *err) {
+  static const char *const VALID[] = {"rows", "bytes", "row_bytes", "group", NULL};
+  static const char *const READING_VALID[] = {"rows", "bytes", "row_bytes", NULL};
+  bool reads = o->kind == OND_KIND_LOOKUP || o->kind == OND_KIND_LIST;
   int64_t rows = 1;
   OndNode at;
 
@@ -46,7 +61,7 @@ static bool parse_batch(const OndNode *operation, OndOperation *o, OndError *err
   if (!ond_node_get(operation, "batch", &at)) {
     return true;
   }
-  if (!ond_node_object(&at, VALID, err) || !ond_member_int(&at, "rows", 1, ROWS_MAX, &rows, err) ||
+  if (!ond_node_object(&at, reads ? READING_VALID : VALID, err) || !parse_group(c, &at, o, err) || !ond_member_int(&at, "rows", 1, ROWS_MAX, &rows, err) ||
       !ond_member_int(&at, "bytes", 1, BYTES_MAX, &o->info.batch_bytes, err) ||
       !ond_member_int(&at, "row_bytes", 1, BYTES_MAX, &o->info.row_bytes, err)) {
     return false;
@@ -385,7 +400,7 @@ static OndOperation *parse_reading(OndConnector *c, OndKind kind, const OndNode 
   o->kind = kind;
   o->info.name = KINDS[kind];
   o->info.idempotent = true;
-  if (!ond_node_object(at, members, err) || !parse_method(at, METHODS, &o->request.method, err) || !parse_batch(at, o, err) ||
+  if (!ond_node_object(at, members, err) || !parse_method(at, METHODS, &o->request.method, err) || !parse_batch(c, at, o, err) ||
       !parse_encoding(c, at, o, err) || !parse_rate(c, at, o, err) || !parse_status_rules(c, at, o, err) || !parse_ways(c, at, o, err) ||
       !parse_when(at, o, err) || !parse_request(c, at, o, &none, err) || !parse_body(c, at, o, &none, err) || !check_batch(at, o, err) ||
       !parse_answer(c, at, o, err)) {
@@ -439,7 +454,7 @@ OndOperation *ond_operation_parse(OndConnector *c, OndKind kind, const OndNode *
   o->kind = kind;
   o->info.name = KINDS[kind];
   if (!ond_node_object(at, MEMBERS, err) || (!ond_node_get(at, "steps", &steps) && !parse_method(at, METHODS, &o->request.method, err)) ||
-      !parse_batch(at, o, err) || !ond_member_bool(at, "atomic", &o->info.atomic, err) || !parse_idempotency(c, at, &key, err)) {
+      !parse_batch(c, at, o, err) || !ond_member_bool(at, "atomic", &o->info.atomic, err) || !parse_idempotency(c, at, &key, err)) {
     return NULL;
   }
   o->info.idempotent = kind != OND_KIND_CREATE || key.given;

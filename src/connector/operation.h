@@ -15,6 +15,13 @@ extern OndOperation *ond_operation_default(OndConnector *c, OndError *err);
 /* {"method": "GET", "path": …, "query": …, "headers": …} of "check"; at NULL: GET of the base URL. */
 extern bool ond_operation_parse_check(OndConnector *c, const OndNode *at, OndError *err);
 
+/*
+ * Whether operations with one name in "group" of "batch" can share requests: group.c. object: the one that describes them.
+ */
+extern bool ond_groups_check(const OndConnector *c, const OndNode *object, OndError *err);
+/* The operation of a row in a request of o: another one of its group, or o. */
+extern const OndOperation *ond_group_member(const OndConnector *c, const OndOperation *o, const OndRow *row);
+
 /* What "list" has of a request; members: all that it may have. Only this and ond_list_parse() know the kind LIST. */
 extern OndOperation *ond_operation_parse_list(OndConnector *c, const OndNode *at, const char *const *members, OndError *err);
 /* "key" (or "keys") and "by", or "index", of an object: how a record names rows. */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include "connector/condition.h"
 #include "connector/csv.h"
+#include "connector/operation.h"
 #include "connector/message.h"
 #include "core/text.h"
 
@@ -231,7 +232,7 @@ static bool holds_something(struct json_object *record, const OndJsonPtr *pointe
 }
 
 /* A record that is about one row. Without "ok" being there is enough, unless its code asks for another try. */
-static void read_record(OndReading *r, int row, struct json_object *record, const char *reason) {
+static void read_own(OndReading *r, int row, struct json_object *record, const char *reason) {
   const OndResult *result = r->result;
   bool retry = result->fate == OND_FATE_RETRY || is_retry(r, record, result->code);
   OndHolds verdict = !record ? OND_SILENT : result->ok ? ond_condition_holds(result->ok, record) : retry ? OND_FAILS : OND_HOLDS;
@@ -249,6 +250,15 @@ static void read_record(OndReading *r, int row, struct json_object *record, cons
   if (unknown) {
     unknown->message = "the answer does not say whether the row was accepted";
   }
+}
+
+/* In a request of several operations each row is read as its own one says. */
+static void read_record(OndReading *r, int row, struct json_object *record, const char *reason) {
+  const OndResult *shared = r->result;
+
+  r->result = ond_group_member(r->c, r->o, r->rows[row])->result;
+  read_own(r, row, record, reason);
+  r->result = shared;
 }
 
 /* ---- shapes of answers ---- */

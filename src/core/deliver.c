@@ -476,15 +476,21 @@ static bool commit_is_due(const Delivery *d) {
 
 /* --- launching -------------------------------------------------------------------------------------------- */
 
+static bool travels_with(const Delivery *d, const OndTask *task, const OndTask *head) {
+  int group = route_policy(d, head->route)->group;
+
+  return (task->op == head->op && task->route == head->route) || (group != 0 && route_policy(d, task->route)->group == group);
+}
+
 /* The head of the list and what may travel with it. */
-static OndRequest *batch_from(TaskList *list, const OndDeliveryOp *op) {
-  OndOp kind = list->head->op;
+static OndRequest *batch_from(const Delivery *d, TaskList *list) {
+  const OndDeliveryOp *op = route_policy(d, list->head->route);
   OndRoute route = list->head->route;
   size_t bytes = 0;
   int n = 0;
   OndRequest *r;
 
-  for (OndTask *t = list->head; t != NULL && n < op->batch_rows && t->op == kind && t->route == route; t = t->next) {
+  for (OndTask *t = list->head; t != NULL && n < op->batch_rows && travels_with(d, t, list->head); t = t->next) {
     if (n > 0 && op->batch_bytes > 0 && bytes + t->bytes > op->batch_bytes)
       break;
     bytes += t->bytes;
@@ -568,7 +574,7 @@ static OndRequest *next_request(Delivery *d, int64_t now) {
   list = list_to_start(d);
   if (list == NULL)
     return NULL;
-  r = batch_from(list, route_policy(d, list->head->route));
+  r = batch_from(d, list);
   if (list != &d->ready)
     d->n_behind -= r->n;
   return r;

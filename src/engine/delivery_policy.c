@@ -47,6 +47,32 @@ static OndDeliveryOp route_policy(const OndSpec *spec, OndRoute route) {
   return p;
 }
 
+/* 0: none; else the same for all routes whose operations share requests. Functions that shape requests see one operation at a time. */
+static int group_of(const OndSpec *spec, OndRoute route) {
+  const OndOperation *own = ond_connector_route(spec->connector, route);
+  const char *group = own == NULL || spec->render != NULL || spec->parse != NULL ? NULL : ond_operation_info(own)->group;
+
+  for (OndRoute other = OND_ROUTE_CREATE; group != NULL && other < OND_ROUTE_LOOKUP; other++) {
+    const OndOperation *o = ond_connector_route(spec->connector, other);
+
+    if (o != NULL && ond_operation_info(o)->group != NULL && strcmp(ond_operation_info(o)->group, group) == 0)
+      return (int)other + 1;
+  }
+  return 0;
+}
+
+/* What may be repeated does not travel with what may not. */
+static void set_groups(const OndSpec *spec, OndDeliveryPolicy *policy) {
+  OndDeliveryOp *ops[] = {[OND_ROUTE_CREATE] = &policy->create, [OND_ROUTE_UPDATE] = &policy->update, [OND_ROUTE_DELETE] = &policy->delete};
+
+  for (OndRoute route = OND_ROUTE_CREATE; route < OND_ROUTE_LOOKUP; route++) {
+    int group = group_of(spec, route);
+
+    if (group != 0 && ops[group - 1]->repeat_in_doubt == ops[route]->repeat_in_doubt)
+      ops[route]->group = group;
+  }
+}
+
 void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy) {
   const OndConnectorLimits *limits = ond_connector_limits(spec->connector);
 
@@ -60,6 +86,7 @@ void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy) {
   policy->update = route_policy(spec, OND_ROUTE_UPDATE);
   policy->delete = route_policy(spec, OND_ROUTE_DELETE);
   policy->lookup = route_policy(spec, OND_ROUTE_LOOKUP);
+  set_groups(spec, policy);
   /* a job's rows are in one window; how many there can be in memory is bounded by their bytes */
   policy->window_rows_max = Max(policy->window_rows_max, Max(policy->create.batch_rows, Max(policy->update.batch_rows, policy->delete.batch_rows)));
 }

@@ -269,6 +269,13 @@ static const OndDeliveryOp *batch_policy(const OndDeliveryPolicy *policy, OndRou
   return &policy->create;
 }
 
+/* Whether a change goes out with those of the route and operation of a batch. */
+static bool goes_along(const OndDeliveryPolicy *policy, OndRoute route, OndOp op, OndRoute other, OndOp other_op) {
+  int group = batch_policy(policy, route)->group;
+
+  return (route == other && op == other_op) || (group != 0 && batch_policy(policy, other)->group == group);
+}
+
 static void preview_store(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndAuth *auth, OndStore *store, int most) {
   OndDeliveryPolicy policy;
   OndChangeRow *row;
@@ -284,8 +291,8 @@ static void preview_store(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndA
     OndOp op = row->task.op;
 
     batch = palloc(sizeof(OndChangeRow *) * p->batch_rows);
-    for (n = 0; row != NULL && row->task.op == op && ond_way_first(spec, row) == route && n < p->batch_rows; row = ond_store_next(store)) {
-      row->task.route = route;
+    for (n = 0; row != NULL && goes_along(&policy, route, op, ond_way_first(spec, row), row->task.op) && n < p->batch_rows; row = ond_store_next(store)) {
+      row->task.route = ond_way_first(spec, row);
       ond_delivery_row_key(spec->sync, row);
       batch[n++] = row;
     }

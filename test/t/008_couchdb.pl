@@ -57,7 +57,7 @@ sub bulk_object {
     my %rev = (_id => '{{key}}', _rev => '{{remote.rev}}');
     my %items = (create => {'$merge' => ['$fields', {_id => '{{key}}'}]}, update => {'$merge' => ['$fields', \%rev]}, delete => {%rev, _deleted => JSON::PP::true});
     my %result = (match => $how{match} || 'order', ok => {path => '/error', absent => JSON::PP::true}, error => '/reason', code => '/error', id => '/id', remote => {rev => '/rev'});
-    return {map { $_ => {method => 'POST', path => "/$db/_bulk_docs", batch => {rows => 20}, idempotent => JSON::PP::false, idempotency => undef,
+    return {map { $_ => {method => 'POST', path => "/$db/_bulk_docs", batch => {rows => 20, $how{group} ? (group => 'docs') : ()}, idempotent => JSON::PP::false, idempotency => undef,
         body => {docs => ['$each', $items{$_}]}, result => \%result} } keys %items};
 }
 
@@ -93,6 +93,17 @@ for my $match ('order', {key => '/id'}) {
     $t->run_is($t->run($db), {status => 'succeeded', rows_created => 1, rows_unchanged => 46}, "$db: a key that comes back is a create");
     is(documents($db)->{50}{name}, 'again', "$db: and is there again");
 }
+
+# --- creates, updates and deletes in one request
+setup('grouped', 9, group => 1);
+$t->run_is($t->run('grouped'), {status => 'succeeded', rows_created => 9, requests => 1}, 'grouped: created');
+$t->sql(q{DELETE FROM mart.grouped WHERE id IN ('1', '2'); UPDATE mart.grouped SET name = 'new' WHERE id = '3'; INSERT INTO mart.grouped VALUES ('10', 'ten', 10)});
+$t->run_is($t->run('grouped'), {status => 'succeeded', rows_created => 1, rows_updated => 1, rows_deleted => 2, rows_unchanged => 6, requests => 1}, 'grouped: one request for all three');
+is_deeply([map { "$_ " . documents('grouped')->{$_}{name} } sort { $a <=> $b } keys %{ documents('grouped') }], ['3 new', (map { "$_ name $_" } 4 .. 9), '10 ten'], 'grouped: each is done');
+couch('POST', 'grouped/_bulk_docs', {docs => [{%{ documents('grouped')->{4} }, name => 'theirs'}]});
+$t->sql(q{DELETE FROM mart.grouped WHERE id = '5'; UPDATE mart.grouped SET name = 'newer'  WHERE id IN ('3', '4')});
+$t->run_is($t->run('grouped'), {status => 'partial', rows_updated => 1, rows_deleted => 1, rows_failed => 1, requests => 1}, 'grouped: one of them was changed by somebody else');
+is_deeply(failed_keys('grouped'), [4], 'grouped: which is refused alone');
 
 # --- refusals inside a 201: documents that were there before us
 {

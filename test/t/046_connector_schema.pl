@@ -51,6 +51,7 @@ my %places = (
     'a page' => [$list->(next => {page => {'?' => 1}}), 'definitions/next/properties/page'],
     'an offset' => [$list->(next => {offset => {'?' => 1}}), 'definitions/next/properties/offset'],
     'a parameter' => [$upsert->(query => {p => {'?' => 1}}), 'definitions/operation/properties/query/additionalProperties/oneOf/2'],
+    'a batch of a lookup' => [{title => 'x', objects => {o => {lookup => {method => 'GET', batch => {'?' => 1}}}}}, 'definitions/lookup/properties/batch'],
     'a batch' => [$upsert->(batch => {'?' => 1}), 'definitions/operation/properties/batch'],
     'idempotency' => [$upsert->(idempotency => {'?' => 1}), 'definitions/operation/properties/idempotency/oneOf/2'],
     'a condition' => [$upsert->(ok => {'?' => 1}), 'definitions/condition'],
