@@ -19,7 +19,9 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "pgstat.h"
+#include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -115,6 +117,14 @@ const OndExtension *ond_extension(bool missing_ok) {
 }
 
 static int transaction_timeout_ms = 0;
+
+static void release_locks(int code, Datum arg) {
+  LockReleaseAll(DEFAULT_LOCKMETHOD, true);
+}
+
+void ond_session_locks_end_with_process(void) {
+  before_shmem_exit(release_locks, 0); /* registered first, so it runs last: after the transaction is aborted */
+}
 
 void ond_session_of_worker(const char *application_name) {
   SetConfigOption("application_name", application_name, PGC_USERSET, PGC_S_SESSION);

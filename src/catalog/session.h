@@ -36,6 +36,11 @@ typedef struct OndScope {
 } OndScope;
 
 /*
+ * For a background worker that holds locks for its session, before it connects: the server releases those with transactions only, so a process that
+ * is ended outside of one would leave them behind.
+ */
+extern void ond_session_locks_end_with_process(void);
+/*
  * Of a worker, once it is connected. The server ends whole processes for transaction_timeout (from 17 on): it is off for the session, and what the role or
  * database had set bounds the reading of the model.
  */

@@ -273,11 +273,6 @@ static void tell(const OndSync *sync, const OndAlert *alert) {
   MemoryContextSwitchTo(context);
 }
 
-/* The server releases a session's locks with its transactions only: a process that is ended outside of one would leave them behind. */
-static void release_locks(int code, Datum arg) {
-  LockReleaseAll(DEFAULT_LOCKMETHOD, true);
-}
-
 void ond_alert_worker_main(Datum arg) {
   MemoryContext context;
   OndSync *sync;
@@ -286,7 +281,7 @@ void ond_alert_worker_main(Datum arg) {
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   pqsignal(SIGTERM, die);
   BackgroundWorkerUnblockSignals();
-  before_shmem_exit(release_locks, 0); /* registered first, so it runs last: after the transaction is aborted */
+  ond_session_locks_end_with_process();
   BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
   SetConfigOption("application_name", "ondatra alert", PGC_USERSET, PGC_S_SESSION);
   pgstat_report_activity(STATE_RUNNING, "sending alerts");

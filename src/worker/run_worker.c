@@ -219,6 +219,7 @@ void ond_run_worker_main(Datum arg) {
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   pqsignal(SIGTERM, die);
   BackgroundWorkerUnblockSignals();
+  ond_session_locks_end_with_process();
   if (!ond_slot_attach(ref, &request, &share))
     proc_exit(0); /* it came too late */
   previous_log_hook = emit_log_hook;

@@ -129,6 +129,7 @@ void ond_token_worker_main(Datum arg) {
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   pqsignal(SIGTERM, die);
   BackgroundWorkerUnblockSignals();
+  ond_session_locks_end_with_process();
   segment = dsm_attach(DatumGetUInt32(arg));
   if (segment == NULL)
     proc_exit(0); /* nobody waits any more */
