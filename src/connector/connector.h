@@ -9,10 +9,12 @@
  *   {"title": …, "description": …, "docs": URL, "base_url": "https://{{var.subdomain}}.example.com", "auth": ["bearer"],
  *    "variables": {"subdomain": {"required": true} | {"default": …}, each with "description"},
  *    "hosts": ["*.example.com", {"host": "files.example.com", "credentials": true}],     -- that URLs in answers may name beside its own
+ *    "base_url_from_token": "/instance_url",                                   -- place in the token's answer: scheme and host of the base URL (token_base.c)
+ *    "unverified": [words for people],
  *    "rate_headers": {"remaining": name, "reset": name, "unit": "seconds" | "ms"},
  *    "types": {"title": {"value": {"title": [{"text": {"content": "$text"}}]}, "null": {"title": []}}},   -- forms that mappings name: {"column": "name", "as": "title"}
  *    LIMITS, "headers": {…}, "check": {…}, "objects": {"contacts": OBJECT, "*": OBJECT}}
- *   OBJECT = {"title", "description", "key": "email" | {"field": "email", "fold": "lower"}, "required": [fields], "columns": [columns],
+ *   OBJECT = {"title", "description", "key": "email" | {"field": "email", "fold": "lower"}, "required": [fields], "columns": [columns], "null": what clears a field,
  *             "variables": {…}, "headers": {…}, "upsert": OP, "create": OP, "update": OP, "delete": OP, "lookup": LOOKUP}
  *   LIMITS = "rate_limit": …, "concurrency": 4, "timeout_ms": 30000, "connect_timeout_ms": 10000,
  *            "retry": {"attempts": 5, "base_ms": 500, "max_ms": 60000}, "gzip": true | {"min_bytes": 1024}
@@ -22,7 +24,7 @@
  *
  *   OP = {"method": "PUT", "path": "/contacts/{{key}}", "query": {…}, "headers": {…},
  *         "encoding": "json" | "ndjson" | "form" | "csv", "csv": {"columns": […], "delimiter": ",", "line_ending": "\n"}, "content_type": "application/vnd.api+json",
- *         "body": …, "batch": {"rows": 100, "bytes": 1000000, "row_bytes": 100000},
+ *         "body": …, "batch": {"rows": 100, "bytes": 1000000, "row_bytes": 100000, "group": "bulk"},   -- group: operations that share requests (group.c)
  *         "atomic": false,        -- a refused batch changed nothing
  *         "idempotent": true,     -- sending twice equals sending once; default true, for create false unless idempotency is set
  *         "idempotency": {"header": "Idempotency-Key"} | {"field": "/member"} | {"item": "member"} | null,   default: the header;
@@ -49,7 +51,7 @@
  *         "jobs": {"open": 5, "timeout_ms": 3600000}
  *
  *   LOOKUP = a request that reads, before a write: method, path, query, headers, encoding, content_type, body, batch, rate, retry, refused, ok, error;
- *            "missing": [404] (not there), "result" with "id" or "remote" (a row that it does not mention is not there), "when": "unknown" | "always"
+ *            "missing": [404] (not there), "result" with "id" or "remote" (a row that it does not mention is not there), "when": "unknown" | "always" | "delete"
  *            -- unknown (default): when no remote id is stored for the key. Found: update with that id; not there: create; of a delete: done.
  *
  *   CONDITION = {"path": "/ok", "equals": true} | {"path": …, "in": [200, 201]} | {"path": …, "absent": true | false}
