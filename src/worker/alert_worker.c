@@ -308,14 +308,6 @@ bool ond_alerts_start(void) {
   BackgroundWorkerHandle *handle;
   BackgroundWorker worker;
 
-  memset(&worker, 0, sizeof(worker));
-  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-  worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-  worker.bgw_restart_time = BGW_NEVER_RESTART;
-  strlcpy(worker.bgw_library_name, "ondatra", sizeof(worker.bgw_library_name));
-  strlcpy(worker.bgw_function_name, "ond_alert_worker_main", sizeof(worker.bgw_function_name));
-  strlcpy(worker.bgw_name, "ondatra alert", sizeof(worker.bgw_name));
-  strlcpy(worker.bgw_type, "ondatra alert", sizeof(worker.bgw_type));
-  worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+  ond_worker_describe(&worker, "ond_alert_worker_main", "ondatra alert", NULL, ObjectIdGetDatum(MyDatabaseId));
   return RegisterDynamicBackgroundWorker(&worker, &handle);
 }

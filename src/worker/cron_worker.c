@@ -30,6 +30,7 @@
 #include "catalog/session.h"
 #include "compat.h"
 #include "worker/cron.h"
+#include "worker/shared.h"
 
 #define WAIT_POLL_MS 100
 #define WAIT_MAX_MS  20000 /* the process may wait for a lock of ours (ALTER DATABASE, say), which no search of deadlocks sees */
@@ -216,16 +217,7 @@ static BackgroundWorkerHandle *start(dsm_segment *segment, OndCronAct act) {
   BackgroundWorkerHandle *handle;
   BackgroundWorker worker;
 
-  memset(&worker, 0, sizeof(worker));
-  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-  worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-  worker.bgw_restart_time = BGW_NEVER_RESTART;
-  strlcpy(worker.bgw_library_name, "ondatra", sizeof(worker.bgw_library_name));
-  strlcpy(worker.bgw_function_name, "ond_cron_worker_main", sizeof(worker.bgw_function_name));
-  strlcpy(worker.bgw_name, "ondatra cron", sizeof(worker.bgw_name));
-  strlcpy(worker.bgw_type, "ondatra cron", sizeof(worker.bgw_type));
-  worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
-  worker.bgw_notify_pid = MyProcPid;
+  ond_worker_describe(&worker, "ond_cron_worker_main", "ondatra cron", NULL, UInt32GetDatum(dsm_segment_handle(segment)));
   if (RegisterDynamicBackgroundWorker(&worker, &handle))
     return handle;
   ereport(act == OND_CRON_REMOVE ? WARNING : ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("no worker process is free to speak to pg_cron"),

@@ -20,6 +20,7 @@
 #include "catalog/settings.h"
 #include "core/mem.h"
 #include "worker/init.h"
+#include "worker/shared.h"
 #include "worker/state.h"
 
 PG_MODULE_MAGIC;
@@ -60,14 +61,9 @@ static void object_access(ObjectAccessType access, Oid class_id, Oid object_id, 
 static void register_launcher(void) {
   BackgroundWorker worker;
 
-  memset(&worker, 0, sizeof(worker));
-  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-  worker.bgw_start_time = BgWorkerStart_RecoveryFinished; /* a standby's starts at promotion */
+  ond_worker_describe(&worker, "ond_launcher_main", "ondatra launcher", NULL, (Datum)0);
   worker.bgw_restart_time = 5;
-  strlcpy(worker.bgw_library_name, "ondatra", sizeof(worker.bgw_library_name));
-  strlcpy(worker.bgw_function_name, "ond_launcher_main", sizeof(worker.bgw_function_name));
-  strlcpy(worker.bgw_name, "ondatra launcher", sizeof(worker.bgw_name));
-  strlcpy(worker.bgw_type, "ondatra launcher", sizeof(worker.bgw_type));
+  worker.bgw_notify_pid = 0; /* the postmaster itself */
   RegisterBackgroundWorker(&worker);
 }
 

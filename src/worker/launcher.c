@@ -32,6 +32,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/settings.h"
+#include "worker/shared.h"
 #include "worker/state.h"
 
 #define OND_SCHEDULERS 4
@@ -160,16 +161,7 @@ static bool start_scheduler(const OndDatabase *d, TimestampTz now) {
 
   while (OidIsValid(c->database))
     c++;
-  memset(&worker, 0, sizeof(worker));
-  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-  worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-  worker.bgw_restart_time = BGW_NEVER_RESTART;
-  strlcpy(worker.bgw_library_name, "ondatra", sizeof(worker.bgw_library_name));
-  strlcpy(worker.bgw_function_name, "ond_scheduler_main", sizeof(worker.bgw_function_name));
-  snprintf(worker.bgw_name, sizeof(worker.bgw_name), "ondatra scheduler %s", d->name);
-  strlcpy(worker.bgw_type, "ondatra scheduler", sizeof(worker.bgw_type));
-  worker.bgw_main_arg = ObjectIdGetDatum(d->oid);
-  worker.bgw_notify_pid = MyProcPid;
+  ond_worker_describe(&worker, "ond_scheduler_main", "ondatra scheduler", d->name, ObjectIdGetDatum(d->oid));
   saved = MemoryContextSwitchTo(TopMemoryContext);
   registered = RegisterDynamicBackgroundWorker(&worker, &c->handle);
   MemoryContextSwitchTo(saved);

@@ -9,6 +9,7 @@
 #define OND_WORKER_SHARED_H
 
 #include "postgres.h"
+#include "postmaster/bgworker.h"
 #include "engine/run.h"
 
 /* --- budgets: one set of windows per destination for all workers and syncs ---------------------------------- */
@@ -48,5 +49,11 @@ extern int ond_sync_pid(Oid database, int64 sync_id, int64 *run_id);
 
 /* True in a run worker: what a model or a finalize function calls there must not start or change syncs. */
 extern bool ond_in_run_worker(void);
+
+/*
+ * A background worker of ours that is not started again; pg_stat_activity shows kind ("ondatra run") as backend_type. of: what it is there for, in its
+ * name, or NULL. The registering process is told of its start and end.
+ */
+extern void ond_worker_describe(BackgroundWorker *worker, const char *function, const char *kind, const char *of, Datum arg);
 
 #endif

@@ -18,21 +18,21 @@
 
 #include "catalog/settings.h"
 #include "compat.h"
+#include "worker/shared.h"
 #include "worker/state.h"
 
 #define LOG_AGAIN_US (INT64CONST(10) * 60 * USECS_PER_SEC)
 
-static void fill_worker(BackgroundWorker *worker, OndSlotRef ref, const char *sync_name) {
+void ond_worker_describe(BackgroundWorker *worker, const char *function, const char *kind, const char *of, Datum arg) {
   memset(worker, 0, sizeof(*worker));
   worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-  worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+  worker->bgw_start_time = BgWorkerStart_RecoveryFinished; /* a standby's start at promotion */
   worker->bgw_restart_time = BGW_NEVER_RESTART;
   strlcpy(worker->bgw_library_name, "ondatra", sizeof(worker->bgw_library_name));
-  strlcpy(worker->bgw_function_name, "ond_run_worker_main", sizeof(worker->bgw_function_name));
-  snprintf(worker->bgw_name, sizeof(worker->bgw_name), "ondatra run %s", sync_name);
-  strlcpy(worker->bgw_type, "ondatra run", sizeof(worker->bgw_type));
-  StaticAssertStmt(sizeof(ref) <= BGW_EXTRALEN, "a slot's reference fits");
-  memcpy(worker->bgw_extra, &ref, sizeof(ref));
+  strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
+  snprintf(worker->bgw_name, sizeof(worker->bgw_name), "%s%s%s", kind, of != NULL ? " " : "", of != NULL ? of : "");
+  strlcpy(worker->bgw_type, kind, sizeof(worker->bgw_type));
+  worker->bgw_main_arg = arg;
   worker->bgw_notify_pid = MyProcPid;
 }
 
@@ -45,7 +45,9 @@ OndStart ond_start_run(const OndRunRequest *request, const char *sync_name, dsm_
   case OND_CLAIM_ROLE_FULL: return OND_START_ROLE_FULL;
   case OND_CLAIM_OK: break;
   }
-  fill_worker(&worker, out->ref, sync_name);
+  ond_worker_describe(&worker, "ond_run_worker_main", "ondatra run", sync_name, (Datum)0);
+  StaticAssertStmt(sizeof(OndSlotRef) <= BGW_EXTRALEN, "a slot's reference fits");
+  memcpy(worker.bgw_extra, &out->ref, sizeof(OndSlotRef));
   if (RegisterDynamicBackgroundWorker(&worker, &out->handle))
     return OND_START_OK;
   ond_slot_abandon(out->ref);

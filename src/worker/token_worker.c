@@ -25,6 +25,7 @@
 #include "catalog/session.h"
 #include "catalog/settings.h"
 #include "engine/tokens.h"
+#include "worker/shared.h"
 #include "worker/token.h"
 
 #define ASK_POLL_MS   50
@@ -148,16 +149,7 @@ static BackgroundWorkerHandle *start(dsm_segment *segment, const char *destinati
   BackgroundWorkerHandle *handle;
   BackgroundWorker worker;
 
-  memset(&worker, 0, sizeof(worker));
-  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-  worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-  worker.bgw_restart_time = BGW_NEVER_RESTART;
-  strlcpy(worker.bgw_library_name, "ondatra", sizeof(worker.bgw_library_name));
-  strlcpy(worker.bgw_function_name, "ond_token_worker_main", sizeof(worker.bgw_function_name));
-  snprintf(worker.bgw_name, sizeof(worker.bgw_name), "ondatra token %s", destination_name);
-  strlcpy(worker.bgw_type, "ondatra token", sizeof(worker.bgw_type));
-  worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
-  worker.bgw_notify_pid = MyProcPid;
+  ond_worker_describe(&worker, "ond_token_worker_main", "ondatra token", destination_name, UInt32GetDatum(dsm_segment_handle(segment)));
   if (!RegisterDynamicBackgroundWorker(&worker, &handle))
     ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("no worker process is free to fetch an access token"),
                     errhint("Try again later, or raise max_worker_processes and restart the server.")));
