@@ -50,7 +50,7 @@ COMMENT ON FUNCTION ondatra.drop_destination(text) IS 'Drops a destination that 
 CREATE FUNCTION ondatra.grant_destination(name text, role name, level text DEFAULT 'sync') RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_grant_destination';
 COMMENT ON FUNCTION ondatra.grant_destination(text, name, text) IS
-  'Lets a role and its members use a destination: sync: their syncs may send to it; request: they may also call request(), fetch() and test_destination(). In place of an earlier grant.';
+  'Lets a role and its members use a destination: sync: their syncs may send to it; request: they may also read and shape requests: request(), fetch(), test_destination(), reconcile_sync() and the option render. In place of an earlier grant.';
 
 CREATE FUNCTION ondatra.revoke_destination(name text, role name) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_revoke_destination';

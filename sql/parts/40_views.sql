@@ -40,7 +40,7 @@ CREATE VIEW ondatra.destination_grants WITH (security_barrier) AS
   WHERE pg_catalog.pg_has_role(d.owner::oid, 'USAGE') OR pg_catalog.pg_has_role(g.role::oid, 'USAGE')
   ORDER BY d.name, g.role::text;
 COMMENT ON VIEW ondatra.destination_grants IS 'Who else may use a destination: grant_destination() and revoke_destination() change that.';
-COMMENT ON COLUMN ondatra.destination_grants.level IS 'sync: syncs may send to it; request: and people may call request(), fetch() and test_destination().';
+COMMENT ON COLUMN ondatra.destination_grants.level IS 'sync: syncs may send to it; request: and people may call request(), fetch(), test_destination() and reconcile_sync(), and syncs may have the option render.';
 
 CREATE VIEW ondatra.syncs WITH (security_barrier) AS
   SELECT s.sync_id, s.name, s.owner, s.model, d.name AS destination, s.object, s.key, s.mode, s.mapping::jsonb AS mapping, s.schedule, s.options, s.state,

@@ -144,8 +144,7 @@ static void try_once(OndCaller *c, int rate_group, bool bare, int64 above_versio
   }
   ond_budget_done(c->budget);
   c->permit = false;
-  ond_auth_scrub(c->auth, &c->response->body);
-  ond_auth_scrub(c->auth, &c->response->headers);
+  ond_auth_scrub_response(c->auth, c->response);
 }
 
 /* A challenge of the credentials is answered at once, and a token that is refused replaced once. */

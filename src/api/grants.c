@@ -66,7 +66,7 @@ static int count_stopped(const OndDestination *d) {
   for (int i = 0; i < n; i++) {
     OndSync *sync = ond_sync_load(ids[i]);
 
-    stopped += sync != NULL && !ond_destination_allows(d, sync->owner, OND_ACCESS_SYNC) ? 1 : 0;
+    stopped += sync != NULL && !ond_destination_allows_sync(d, sync) ? 1 : 0;
   }
   return stopped;
 }

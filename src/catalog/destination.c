@@ -113,12 +113,35 @@ OndDestination *ond_destination_get(const char *name, Oid role, OndAccess access
   return d;
 }
 
+bool ond_destination_allows_sync(const OndDestination *d, const OndSync *s) {
+  return ond_destination_allows(d, s->owner, s->options.render != NULL ? OND_ACCESS_REQUEST : OND_ACCESS_SYNC);
+}
+
+/* The sync's owner may send there, and no more. */
+static _Noreturn void refuse_more(const OndSync *s, const OndDestination *d, const char *why) {
+  char *owner = GetUserNameFromId(s->owner, false);
+
+  ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                  errmsg("role \"%s\", the owner of sync \"%s\", may use destination \"%s\" only to send what its connector makes of rows", owner, s->name, d->name),
+                  errdetail("%s", why),
+                  errhint("The destination's owner can call ondatra.grant_destination(%s, %s, 'request').", quote_literal_cstr(d->name), quote_literal_cstr(owner))));
+}
+
+void ond_destination_check_read(const OndSync *s, const OndDestination *d) {
+  if (!ond_destination_allows(d, s->owner, OND_ACCESS_REQUEST)) {
+    refuse_more(s, d, "reconcile_sync() reads all records, as fetch() does.");
+  }
+}
+
 void ond_destination_check_use(const OndSync *s, const OndDestination *d) {
   char *owner = GetUserNameFromId(s->owner, true);
   char *other = GetUserNameFromId(d->owner, true);
 
-  if (ond_destination_allows(d, s->owner, OND_ACCESS_SYNC)) {
+  if (ond_destination_allows_sync(d, s)) {
     return;
+  }
+  if (ond_destination_allows(d, s->owner, OND_ACCESS_SYNC)) {
+    refuse_more(s, d, "A render function makes requests to any path.");
   }
   ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                   errmsg("role \"%s\", the owner of sync \"%s\", may not use destination \"%s\"", owner == NULL ? "(dropped)" : owner, s->name, d->name),

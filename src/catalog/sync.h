@@ -156,8 +156,12 @@ extern OndDestination *ond_destination_load(int64 destination_id);
 extern bool ond_destination_allows(const OndDestination *d, Oid role, OndAccess access);
 /* One that the role may not use at all is as missing: error 42704; 42501 when it may do less than this. */
 extern OndDestination *ond_destination_get(const char *name, Oid role, OndAccess access);
-/* Error 42501 unless the sync's owner may send to it: asked at every use, since memberships and grants end. Anywhere in a transaction. */
+/* Whether the sync's owner may send to it; with option render, which makes requests to any path, as with request(). */
+extern bool ond_destination_allows_sync(const OndDestination *d, const OndSync *s);
+/* Error 42501 unless it is so: asked at every use, since memberships and grants end. Anywhere in a transaction. */
 extern void ond_destination_check_use(const OndSync *s, const OndDestination *d);
+/* After it: error 42501 unless the sync's owner may also read its records. */
+extern void ond_destination_check_read(const OndSync *s, const OndDestination *d);
 
 /* Its schedule is cron text. */
 extern bool ond_sync_has_cron(const OndSync *s);

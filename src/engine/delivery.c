@@ -535,7 +535,7 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
   info = ond_operation_info(operation);
   counters->bytes_sent += response->bytes_sent;
   counters->bytes_received += response->bytes_received;
-  ond_auth_scrub(c->input->auth, &response->body);
+  ond_auth_scrub_response(c->input->auth, response);
   reply->answer = ond_classify(response->transfer, response->status, &info->statuses);
   reply->http_status = response->status;
   reply->may_bisect = ond_classify_bisect(response->status, &info->statuses);

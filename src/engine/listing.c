@@ -162,8 +162,7 @@ static int64 try_once(Reader *r, int rate_group) {
   r->permit = false;
   r->in->counters->bytes_sent += r->response->bytes_sent;
   r->in->counters->bytes_received += r->response->bytes_received;
-  ond_auth_scrub(r->in->auth, &r->response->body);
-  ond_auth_scrub(r->in->auth, &r->response->headers);
+  ond_auth_scrub_response(r->in->auth, r->response);
   return version;
 }
 

@@ -237,6 +237,8 @@ static void prepare(Run *run) {
   if (run->destination == NULL)
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the destination of sync \"%s\" does not exist any more", run->sync->name)));
   ond_destination_check_use(run->sync, run->destination);
+  if (run->request->reconcile)
+    ond_destination_check_read(run->sync, run->destination);
   ond_state_table_require(run->sync);
   run->key_types = ond_state_key_types(run->sync->sync_id, run->sync->n_keys);
   run->pass = run->request->keys != NULL ? OND_PASS_KEYS : run->request->reconcile ? OND_PASS_FULL : ond_cursor_pass(run->sync);

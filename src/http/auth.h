@@ -158,6 +158,8 @@ extern bool ond_auth_apply(const OndAuth *a, OndHttpRequest *r, OndError *err);
 extern bool ond_auth_challenged(OndAuth *a, const OndHttpRequest *r, const OndHttpResponse *response, OndError *err);
 /* Replaces each secret value (4 bytes and longer; also in its URL-encoded, base64 and JSON-escaped forms) in place by "***". */
 extern void ond_auth_scrub(const OndAuth *a, OndBuf *text);
+/* Body and header lines of an answer, before anybody reads them. */
+extern void ond_auth_scrub_response(const OndAuth *a, OndHttpResponse *response);
 /* A header name that carries credentials (Authorization, Cookie, those of the auth): shown as "***" in previews. */
 extern bool ond_auth_is_credential_header(const OndAuth *a, const char *name);
 /* Client certificate and authority of the auth into the transport's options (which only borrow them). False: not resolved. */

@@ -276,3 +276,8 @@ void ond_auth_scrub(const OndAuth *a, OndBuf *text) {
   }
   ond_free(needles.items);
 }
+
+void ond_auth_scrub_response(const OndAuth *a, OndHttpResponse *response) {
+  ond_auth_scrub(a, &response->body);
+  ond_auth_scrub(a, &response->headers);
+}

@@ -129,7 +129,7 @@ static OndHttpResponse *exchange(Sending *s, char *error, size_t n) {
     }
   ond_budget_done(s->budget);
   if (response != NULL)
-    ond_auth_scrub(s->m.auth, &response->body);
+    ond_auth_scrub_response(s->m.auth, response);
   return response;
 }
 

@@ -50,13 +50,45 @@ fails('bob', $_, qr/role "bob" may use destination "crm", but not change it/, "n
 fails('bob', q{SELECT ondatra.create_destination('mine', base_url => 'http://127.0.0.1:1', auth => '{"type": "bearer", "token": {"secret": "token"}}'); SELECT * FROM ondatra.test_destination('mine')},
     qr/secret "token" of role "bob" does not exist/, 'and no destination of his own gets her secret');
 
+# functions of his shape no request that the connector does not make, and read no credentials from an answer
+as('bob', q{CREATE FUNCTION desk.elsewhere(jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT '{"method": "DELETE", "path": "/admin/everything"}'::jsonb$$;
+    CREATE FUNCTION desk.listen(b jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT jsonb_build_array(jsonb_build_object('key', b #> '{keys,0}', 'outcome', 'rejected', 'message', b ->> 'headers'))$$});
+fails('bob', q{SELECT ondatra.update_sync('bobs', options => '{"render": "desk.elsewhere"}')}, qr/role "bob", the owner of sync "bobs", may use destination "crm" only to send.*any path.*grant_destination\('crm', 'bob', 'request'\)/s,
+    'level sync does not allow render, which makes requests to any path');
+$t->script({answer => {json => {}, headers => {'X-Echo' => 'Bearer planted t0ken'}}});
+as('bob', q{SELECT ondatra.update_sync('bobs', options => '{"parse": "desk.listen"}'), ondatra.resend_sync('bobs')});
+as('bob', q{SELECT status FROM ondatra.run_sync('bobs')});
+like(as('bob', q{SELECT error_message FROM ondatra.failed_rows LIMIT 1}), qr/"x-echo": "Bearer \*\*\*"/, 'parse sees headers of answers, and no credentials in them');
+$t->script({answer => {status => 200}});
+as('bob', q{SELECT ondatra.update_sync('bobs', options => '{"parse": null}'), ondatra.retry_failed('bobs')});
+as('bob', q{SELECT status FROM ondatra.run_sync('bobs')});
+
+my $before;
+# nor do they read what others have there
+$t->sql(q{SELECT ondatra.update_destination('crm', options => '{"object": {"list": {"method": "GET", "path": "/contacts", "rows": "/rows", "key": {"id": "/id"}}}}')});
+$t->script({method => 'GET', answer => {json => {rows => [{id => 7, v => 'of others'}]}}});
+fails('bob', q{SELECT * FROM ondatra.reconcile_sync('bobs')}, qr/may use destination "crm" only to send.*reconcile_sync\(\) reads all records.*grant_destination\('crm', 'bob', 'request'\)/s, 'level sync does not allow reconcile_sync()');
+is($t->count_requests(method => 'GET'), 0, 'which asks for nothing then');
+is(as('bob', q{SELECT state FROM ondatra.syncs WHERE name = 'bobs'}), 'active', 'and the sync goes on');
+
 # --- level request
 $t->sql(q{SELECT ondatra.grant_destination('crm', 'bob', 'request')});
 is(as('bob', 'SELECT level FROM ondatra.destinations WHERE name = $$crm$$'), 'request', 'a grant takes the place of the one before');
 $t->script({method => 'GET', answer => {status => 200, json => {token => 'planted t0ken', ok => 1}}});
 is(as('bob', q{SELECT status, body FROM ondatra.request('crm', 'GET', '/x')}), '200|{"ok": 1, "token": "***"}', 'request() works, and no answer shows the credentials');
 is(as('bob', q{SELECT ok FROM ondatra.test_destination('crm')}), 't', 'so does test_destination()');
+$t->script({method => 'GET', answer => {json => {rows => [{id => 7, v => 'of others'}]}}});
+like(as('bob', q{SELECT key, problem FROM ondatra.reconcile_sync('bobs')}), qr/\{"id": 7\}\|extra/, 'and reconcile_sync()');
 $t->script({answer => {status => 200}});
+
+as('bob', q{SELECT ondatra.create_sync('shaped', 'desk.people', 'crm', key => '{id}', options => '{"on_empty": "run", "render": "desk.elsewhere"}')});
+is(as('bob', q{SELECT status FROM ondatra.run_sync('shaped', max_rows => 1)}), 'partial', 'and render');
+is(($t->requests(last => 1))[0]{path}, '/admin/everything', 'to any path');
+$before = $t->count_requests;
+$t->sql(q{SELECT ondatra.grant_destination('crm', 'bob')});
+is(as('bob', q{SELECT status, error_code FROM ondatra.run_sync('shaped')}), 'failed|42501', 'which stops where the level becomes less');
+is($t->count_requests, $before, 'before anything is sent');
+as('bob', q{SELECT ondatra.drop_sync('shaped')});
 
 # --- to a role with members
 $t->sql(q{SELECT ondatra.grant_destination('crm', 'team')});
@@ -80,7 +112,7 @@ cmp_ok(scalar keys %connections, '>=', 2, 'over connections of their own');
 # --- taken back
 my (undef, undef, $notice) = $t->psql_as('ann', q{SELECT ondatra.revoke_destination('crm', 'bob')});
 like($notice, qr/NOTICE:  1 sync may not use the destination any more and stops at its next run/, 'revoke_destination() says what stops');
-my $before = $t->count_requests;
+$before = $t->count_requests;
 my $run = as('bob', q{SELECT status, error_code, error_message FROM ondatra.run_sync('bobs')});
 is($run, 'failed|42501|role "bob", the owner of sync "bobs", may not use destination "crm"', 'the next run says why');
 is(as('bob', q{SELECT state, state_reason FROM ondatra.syncs WHERE name = 'bobs'}), 'error|role "bob", the owner of sync "bobs", may not use destination "crm"', 'and the sync stops');
