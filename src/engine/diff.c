@@ -248,6 +248,7 @@ static void keep_invalid(Receiver *r, Row *row, const char *message) {
     diff->invalid = palloc(sizeof(OndInvalidRow) * OND_INVALID_KEPT_MAX);
   diff->invalid[diff->n_invalid].key_json = pstrdup(r->key_json.data);
   diff->invalid[diff->n_invalid].message = pstrdup(message);
+  diff->invalid[diff->n_invalid].op = row->has_state && row->state.has_accepted ? OND_OP_UPDATE : OND_OP_CREATE;
   diff->n_invalid++;
   MemoryContextSwitchTo(saved);
 }

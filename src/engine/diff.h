@@ -16,6 +16,7 @@
 typedef struct OndInvalidRow {
   char *key_json;
   char *message;
+  OndOp op;                   /* what it would have been: an update of a row that was accepted before */
 } OndInvalidRow;
 
 typedef enum OndPass {

@@ -171,7 +171,7 @@ void ond_failed_rows_invalid(const OndSync *sync, int64 run_id, const OndDiff *d
     if (i > 0 && strcmp(key, diff->invalid[i - 1].key_json) == 0)
       continue;
     failures[n].key_json = keys[n] = (OndBytes){key, strlen(key)};
-    failures[n].op = OND_OP_CREATE;
+    failures[n].op = diff->invalid[i].op;
     failures[n].outcome = OND_OUT_INVALID;
     failures[n].message = diff->invalid[i].message;
     failures[n].next_attempt_at = OND_NEVER;

@@ -95,8 +95,8 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
   if (!ond_address_allowed(&o->addresses, x->url.host, x->url.port, &address->addr)) {
     bool private = ond_address_kind(&address->addr) == OND_ADDRESS_PRIVATE;
 
-    snprintf(x->refusal, sizeof(x->refusal), "%.128s resolves to a %s address, which is not allowed", x->url.host,
-             private ? "private or loopback" : "link-local or special");
+    snprintf(x->refusal, sizeof(x->refusal), "%.128s resolves to a %s", x->url.host,
+             private ? "private or loopback address, which ondatra.allowed_hosts does not name" : "link-local or special address, which is not allowed");
     return CURL_SOCKET_BAD;
   }
   if (o->acquire_fd && !o->acquire_fd(o->fd_arg)) {

@@ -136,6 +136,11 @@ is($t->sql_as('bob', "SELECT (SELECT count(*) FROM ondatra.syncs) + (SELECT coun
 my ($rc, undef, $err) = $t->psql_as('bob', "SELECT ondatra.run_sync('customers')");
 ok($rc && $err =~ /customers/, 'nor can it run the sync');
 
+# --- an invalid row says what it would have been
+$t->sql("UPDATE mart.people SET mrr = 'NaN' WHERE id = 4");
+$t->run('customers');
+is($t->sql("SELECT operation || ' ' || error_class FROM ondatra.failed_rows WHERE key = '{\"id\": 4}'"), 'update invalid', 'an update of a row that was accepted');
+
 is($t->sql("SELECT ondatra.drop_sync('customers')") // '', '', 'drop_sync');
 is($t->admin("SELECT count(*) FROM pg_class WHERE relname LIKE 'state\\_%' AND relnamespace = 'ondatra'::regnamespace"), '0', 'takes the state table along');
 $t->no_violations;

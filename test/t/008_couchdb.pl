@@ -4,6 +4,7 @@
 
 use strict;
 use utf8;
+use FindBin;
 use warnings FATAL => 'all';
 use HTTP::Tiny;
 use JSON::PP ();
@@ -210,5 +211,18 @@ is_deeply(failed_keys('grouped'), [4], 'grouped: which is refused alone');
     $documents = documents('legacy');
     is_deeply([map { $documents->{$_}{name} } '9/ü', '11/ü', '12/ü'], ['ours', 'näme 11', 'näme 12'], 'legacy: in every document');
     ok(!$documents->{stranger}, 'legacy: the stranger is gone');
+}
+# --- the manual's tour
+{
+    my $page = Ondatra::Test::slurp("$FindBin::Bin/../../doc/tutorial.md");
+    my $script = join '', $page =~ /^```sql couchdb\n(.*?)^```$/msg;
+    $script =~ s{http://127\.0\.0\.1:5984}{$url}g or die 'doc/tutorial.md has no address to replace';
+    $t->admin("CREATE DATABASE tour OWNER ann");
+    $t->node->safe_psql('tour', 'CREATE EXTENSION ondatra');
+    my ($out, $err) = ('', '');
+    my $status = $t->node->psql('tour', $script, extra_params => ['-U', 'ann'], stdout => \$out, stderr => \$err, timeout => $Ondatra::Test::SECONDS);
+    ok(!$status && $err !~ /ERROR|WARNING/, 'doc/tutorial.md: its SQL runs') || diag($err);
+    like($out, qr/^partial\|0\|1\|1\|2\n(?=(?:.*\n)*\{"handle": "user1"\}\|update\|invalid)(?=(?:.*\n)*\{"handle": "_ann"\}\|create\|rejected\|400)/m, 'doc/tutorial.md: three rows fail as it shows');
+    like($out, qr/^\{"handle": "user3"\}\|missing\nsucceeded\|1$/m, 'doc/tutorial.md: what was deleted there is found and sent again');
 }
 done_testing();

@@ -3,6 +3,7 @@
 # Blocks of README.md and doc/*.md by the words behind their fence:
 #   sql                              run as role app, all of a page in one session and a database of its own, against the scripted destination
 #   sql superuser                    the same as superuser
+#   sql couchdb                      run by 008_couchdb.pl
 #   json upsert|create|update|delete an operation, json object, options, auth, mapping: accepted in its place
 #   json answer accepted=1 …         what the API answers to the operation before it, and what becomes of two rows then
 #   signature                        functions, exactly as they are
@@ -53,7 +54,7 @@ $t->control('POST', 'script', JSON::PP::decode_json($rules));
 sub run_page {
     my ($page) = @_;
     (my $database = lc "page_$page") =~ s/\W+/_/g;
-    my @sql = grep { $_->{words} =~ /^sql\b/ } blocks($page) or return;
+    my @sql = grep { $_->{words} =~ /^sql(?: superuser)?$/ } blocks($page) or return;
     my $tour = $page eq 'README.md';
     my $script = join '', map { ($tour ? '' : $_->{words} =~ /superuser/ ? "RESET ROLE;\n" : "SET ROLE app;\n") . $_->{text} } @sql;
     my $url = $t->url;
