@@ -24,7 +24,7 @@
 #include "miscadmin.h"
 
 #define TEXT_BYTES_MAX  2000
-#define SCRUB_BYTES_MAX (64 * 1024) /* of a body: what is looked at before it is cut */
+#define ANSWER_BYTES_MAX (64 * 1024) /* more of an answer is not looked at: secrets are out of it before it comes here */
 #define NOTES_MAX       256
 
 enum {
@@ -70,14 +70,14 @@ OndRequestLog *ond_request_log_create(int64 sync_id, int64 run_id, const OndAuth
   return log;
 }
 
-/* Text for a column: scrubbed, cut at a character, in the database's encoding; what it cannot express becomes '?'. */
+/* Text for a column: scrubbed as a whole (half a secret at a cut would not be found), cut at a character, in the database's encoding; what it cannot express becomes '?'. */
 static Datum clean_text(const OndRequestLog *log, const char *s, size_t n) {
   OndBuf buf;
   char *copy;
   Datum d;
 
-  ond_buf_init(&buf, 2 * SCRUB_BYTES_MAX);
-  ond_buf_append(&buf, s, Min(n, SCRUB_BYTES_MAX));
+  ond_buf_init(&buf, n + 1);
+  ond_buf_append(&buf, s, n);
   ond_auth_scrub(log->auth, &buf);
   n = buf.len;
   copy = pnstrdup(buf.data, ond_utf8_cut(buf.data, n, TEXT_BYTES_MAX));
@@ -120,7 +120,7 @@ void ond_request_log_add(OndRequestLog *log, const OndHttpRequest *request, cons
   log->values[N_RECEIVED][log->n] = Int64GetDatum(response->bytes_received);
   put_text(log, N_ERROR, error, error == NULL ? 0 : strlen(error));
   put_text(log, N_REQUEST, request->body.data, request->body.len);
-  put_text(log, N_RESPONSE, response->body.data, response->body.len);
+  put_text(log, N_RESPONSE, response->body.data, Min(response->body.len, ANSWER_BYTES_MAX));
   log->n++;
   log->left--;
   MemoryContextSwitchTo(saved);

@@ -86,6 +86,18 @@ $run = $t->run('plain');
 ok($t->sql("SELECT count(response_body) > 0 FROM ondatra.requests WHERE run_id = $run->{run_id}") eq 't', 'bytes that are no text do not hurt');
 $t->script();
 
+# a body that is long because credentials stand in it many times: none of them stays at its end
+my $long_secret = join '', map { sprintf 'S%05d', $_ } 1 .. 300;
+$t->sql("SELECT ondatra.set_secret('long', '$long_secret')");
+$t->destination('many', {object => {upsert => {method => 'POST', path => '/many', batch => {rows => 100}, body => ['$each', {k => '{{auth.long}}'}]}}}, auth => {type => 'none', values => {long => {secret => 'long'}}});
+$t->sync('many', 'SELECT i AS id FROM generate_series(1, 100) i', 'many', key => ['id']);
+$t->script({answer => {status => 422, text => 'no'}});
+$t->run('many');
+is($t->sql(q{SELECT count(*) > 0, bool_or(request_body ~ 'S\\d{5}') FROM ondatra.requests WHERE sync_name = 'many'}), 't|f', 'no part of a secret stays in a long body');
+like($t->sql(q{SELECT request_body FROM ondatra.requests WHERE sync_name = 'many' AND rows = 100 LIMIT 1}), qr/^\[\{"k":"\*\*\*"\},/, 'which is shown otherwise');
+$t->sql(q{SELECT ondatra.drop_sync('many'), ondatra.drop_destination('many')});
+$t->script();
+
 # --- others
 is($t->sql_as('bob', 'SELECT (SELECT count(*) FROM ondatra.requests) + (SELECT count(*) FROM ondatra.sync_log)'), '0', 'others see nothing of it');
 
