@@ -92,6 +92,7 @@ cat <<DONE
                    UPDATE mart.people SET plan = 'gold' WHERE id = 42;  SELECT * FROM ondatra.run_sync('customers');
    what arrived:   curl -s '$DESTINATION/contacts/42'     tail -n 1 $home/destination/requests.jsonl
    make it fail:   curl -s -X POST -d '{"rules": [{"answer": {"status": 503}}]}' $DESTINATION/_control/script      (back: {"rules": []})
+   as a page:      ${psql[*]} -U demo demo -Atc 'SELECT ondatra.report_html()' >/tmp/ondatra.html      (open it in a browser)
    server log:     $home/server.log
    stop:           make demo-stop
 DONE
