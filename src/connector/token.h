@@ -29,7 +29,7 @@ extern OndToken *ond_token_parse(const char *text, size_t n);
 /* A text, number or boolean of the answer at a JSON pointer, malloc'd; NULL: there is none. */
 extern char *ond_token_response_text(const OndToken *t, const char *pointer);
 
-/* What a refusal says: "error" (empty: nothing) and words, both cut, one line, not scrubbed yet. */
+/* What a refusal says: "error" (empty: nothing) and words, both cut, one line: of an answer that was scrubbed. */
 typedef struct OndTokenRefusal {
   char code[64];
   char words[400];

@@ -235,7 +235,15 @@ static void fail(OndKeeper *k, const OndError *err) {
   ond_token_unlock();
 }
 
-/* Words of the endpoint, without what is secret. */
+/* What an endpoint says, without what is secret: before anything of it is cut. */
+static void scrub_answer(OndKeeper *k, OndHttpResponse *response) {
+  for (int i = 0; i < k->n_candidates; i++)
+    ond_auth_hide(k->own, k->candidates[i]);
+  ond_auth_scrub_response(k->own, response);
+  ond_auth_scrub_response(k->auth, response);
+}
+
+/* Words of our own that hold some of others. */
 static void scrub_words(OndKeeper *k, char *words, size_t size) {
   OndBuf text;
 
@@ -538,11 +546,9 @@ static const char *secret_to_set(const OndKeeper *k) {
 static void describe_refusal(OndKeeper *k, int status, const OndTokenRefusal *refusal, OndError *err) {
   bool refresh = k->own->type == OND_AUTH_OAUTH2_REFRESH_TOKEN && !blames_client(refusal->code);
   const char *secret = secret_to_set(k);
-  char words[sizeof(refusal->words)];
+  const char *words = refusal->words;
   char lost[200] = "";
 
-  strlcpy(words, refusal->words, sizeof(words));
-  scrub_words(k, words, sizeof(words));
   ond_error_set(err, "the token endpoint refuses %s (HTTP %d%s%s)", refresh ? "the refresh token" : "the credentials", status,
                 refusal->code[0] != '\0' ? ", " : "", refusal->code);
   strlcpy(err->sqlstate, "28000", sizeof(err->sqlstate));
@@ -594,12 +600,13 @@ static void take_failure(OndKeeper *k, const OndHttpResponse *response) {
   back_off(k, after.p == NULL ? -1 : ond_retry_after_us(after.p, after.n, (int64)time(NULL)), &err);
 }
 
-static void take_response(OndKeeper *k, const OndHttpResponse *response) {
+static void take_response(OndKeeper *k, OndHttpResponse *response) {
   OndAnswer answer = ond_classify(response->transfer, response->status, NULL);
   OndError err = {0};
   OndToken *token;
 
   if (answer == OND_ANSWER_REFUSED || answer == OND_ANSWER_AUTH) {
+    scrub_answer(k, response);
     take_refusal(k, response);
   } else if (answer != OND_ANSWER_READ) {
     take_failure(k, response);

@@ -167,6 +167,13 @@ sub open_jwt {
     like($run->{error_message}, qr/the token endpoint refuses the credentials \(HTTP 401, invalid_client\)/, 'a refusal: which');
     like($run->{error_detail}, qr/It says: not this: \*\*\*.*set_secret\('client'/, 'a refusal: its words without the secret, and what to do');
     is(scalar(asked()), 3, 'a refusal is not asked again');
+    for my $said ({error => 'invalid_client', error_description => 'x' x 385 . 'client s3cret&more'}, {error => 'client s3cret&more'}) {
+        $t->sql("SELECT ondatra.set_secret('client', 'client s3cret&more')");
+        play('t', {answer => {status => 401, json => $said}});
+        $run = $t->run($sync);
+        is($run->{error_code}, '28000', 'another refusal');
+        unlike("$run->{error_message} $run->{error_detail}", qr/client s/, 'a refusal: no part of the secret, where its words are cut or in its code');
+    }
     is($t->sql("SELECT state FROM ondatra.syncs WHERE name = '$sync'"), 'error', 'a refusal: the sync waits for a person');
     play('t', gives('t'));
     $t->sql("SELECT ondatra.set_secret('client', 'client s3cret&more')");
