@@ -205,6 +205,7 @@ CREATE TABLE ondatra.all_failed_rows (
   last_failed_at timestamptz NOT NULL,
   next_attempt_at timestamptz,               -- NULL: waits for a person or a new version of the row
   run_id        bigint NOT NULL,
+  before        jsonb,                       -- of an invalid row: this line as it was; it is back when the row is valid again
   PRIMARY KEY (sync_id, key)
 );
 COMMENT ON TABLE ondatra.all_failed_rows IS 'Changes that were refused or could not be sent, until they are resolved. People see the view ondatra.failed_rows.';

@@ -441,7 +441,7 @@ static void append_failure(StringInfo s, const OndSync *sync, const char *key_js
   member(s, "failure");
   ond_our_begin(&scope, true);
   if (ond_spi(SPI_OK_SELECT,
-              "SELECT (pg_catalog.to_jsonb(f) OPERATOR(pg_catalog.-) '{sync_id,key,payload}'::text[])::text FROM ondatra.all_failed_rows f"
+              "SELECT (pg_catalog.to_jsonb(f) OPERATOR(pg_catalog.-) '{sync_id,key,payload,before}'::text[])::text FROM ondatra.all_failed_rows f"
               " WHERE f.sync_id OPERATOR(pg_catalog.=) $1 AND f.key OPERATOR(pg_catalog.=) $2::pg_catalog.jsonb",
               2, types, values, NULL) == 1)
     appendStringInfoString(s, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));

@@ -93,7 +93,10 @@ static Datum failure_array(int n, const OndFailure *failures, int column, Oid el
   return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, element, len, byval, align));
 }
 
-/* What is there already in the same words is not written again: runs with the same invalid rows write nothing. */
+/*
+ * What is there already in the same words is not written again: runs with the same invalid rows write nothing. A row that the diff finds invalid
+ * (0 attempts) keeps what was said of an earlier version: that version may come back, and is held back then.
+ */
 #define UPSERT_FAILED \
   "INSERT INTO ondatra.all_failed_rows AS f (sync_id, run_id, key, operation, error_class, http_status, error_message, payload, attempts," \
   " next_attempt_at, first_failed_at, last_failed_at)" \
@@ -101,7 +104,8 @@ static Datum failure_array(int n, const OndFailure *failures, int column, Oid el
   " FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) u(k, o, c, s, m, p, a, n)" \
   " ON CONFLICT (sync_id, key) DO UPDATE SET run_id = excluded.run_id, operation = excluded.operation, error_class = excluded.error_class," \
   " http_status = excluded.http_status, error_message = excluded.error_message, payload = excluded.payload, attempts = excluded.attempts," \
-  " next_attempt_at = excluded.next_attempt_at, last_failed_at = excluded.last_failed_at" \
+  " next_attempt_at = excluded.next_attempt_at, last_failed_at = excluded.last_failed_at," \
+  " before = CASE WHEN excluded.attempts OPERATOR(pg_catalog.>) 0 THEN NULL WHEN f.attempts OPERATOR(pg_catalog.>) 0 THEN pg_catalog.to_jsonb(f) ELSE f.before END" \
   " WHERE excluded.attempts OPERATOR(pg_catalog.>) 0 OR f.error_message OPERATOR(pg_catalog.<>) excluded.error_message" \
   " OR f.error_class OPERATOR(pg_catalog.<>) excluded.error_class"
 
@@ -156,6 +160,12 @@ static int compare_invalid(const void *a, const void *b) {
   return strcmp(((const OndInvalidRow *)a)->key_json, ((const OndInvalidRow *)b)->key_json);
 }
 
+/* Lines of rows that were invalid when they were read, and are not any more. $2: keys of those that are; $3: a pass over the whole model. */
+#define NO_MORE_INVALID \
+  "f.sync_id OPERATOR(pg_catalog.=) $1 AND f.error_class OPERATOR(pg_catalog.=) 'invalid' AND f.attempts OPERATOR(pg_catalog.=) 0" \
+  " AND NOT EXISTS (SELECT FROM pg_catalog.unnest($2) u(k) WHERE u.k::pg_catalog.jsonb OPERATOR(pg_catalog.=) f.key)" \
+  " AND ($3 OR NOT EXISTS (SELECT FROM pg_catalog.jsonb_each(f.key) e WHERE e.value OPERATOR(pg_catalog.=) 'null'))"
+
 void ond_failed_rows_invalid(const OndSync *sync, int64 run_id, const OndDiff *diff, OndPass pass) {
   int64 sync_id = sync->sync_id;
   OndFailure *failures = palloc0(sizeof(OndFailure) * Max(diff->n_invalid, 1));
@@ -182,12 +192,14 @@ void ond_failed_rows_invalid(const OndSync *sync, int64 run_id, const OndDiff *d
     Oid types[3] = {INT8OID, TEXTARRAYOID, BOOLOID};
     Datum values[3] = {Int64GetDatum(sync_id), key_array(n, keys), BoolGetDatum(pass == OND_PASS_FULL)};
 
-    ond_spi(SPI_OK_DELETE,
-            "DELETE FROM ondatra.all_failed_rows f WHERE f.sync_id OPERATOR(pg_catalog.=) $1 AND f.error_class OPERATOR(pg_catalog.=) 'invalid'"
-            " AND f.attempts OPERATOR(pg_catalog.=) 0 AND NOT EXISTS (SELECT FROM pg_catalog.unnest($2) u(k)"
-            " WHERE u.k::pg_catalog.jsonb OPERATOR(pg_catalog.=) f.key)"
-            " AND ($3 OR NOT EXISTS (SELECT FROM pg_catalog.jsonb_each(f.key) e WHERE e.value OPERATOR(pg_catalog.=) 'null'))",
+    ond_spi(SPI_OK_UPDATE,
+            "UPDATE ondatra.all_failed_rows f SET run_id = b.run_id, operation = b.operation, error_class = b.error_class, http_status = b.http_status,"
+            " error_message = b.error_message, payload = b.payload, attempts = b.attempts, next_attempt_at = b.next_attempt_at,"
+            " first_failed_at = b.first_failed_at, last_failed_at = b.last_failed_at, before = NULL"
+            " FROM ondatra.all_failed_rows w, pg_catalog.jsonb_populate_record(NULL::ondatra.all_failed_rows, w.before) b"
+            " WHERE w.sync_id OPERATOR(pg_catalog.=) f.sync_id AND w.key OPERATOR(pg_catalog.=) f.key AND w.before IS NOT NULL AND " NO_MORE_INVALID,
             3, types, values, NULL);
+    ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows f WHERE " NO_MORE_INVALID, 3, types, values, NULL);
   }
 }
 

@@ -305,4 +305,29 @@ sub lose_answer { my ($sync) = @_; $t->script({method => ['PUT', 'DELETE'], answ
     is($t->sql("SELECT ondatra.rebase_sync('$sync')"), '0', 'rebase keeps pending removals');
     $t->run_is($t->run($sync), {status => 'succeeded', rows_deleted => 1}, 'which the next run sends');
 }
+for my $hold (0, 1) {
+    # What was refused (or held) for a reason of the destination's, then invalid, then as before: it is still there for a person.
+    my ($sync, $id) = scenario($hold ? 'held -> invalid -> as before' : 'refused -> invalid -> as before', options => {checks => {short => {row => "v <> 'long'"}}, $hold ? (on_unknown => 'hold') : ()});
+    set_value($id, 'bad');
+    if ($hold) { lose_answer($sync) } else { $t->script({method => 'PUT', answer => {status => 422, json => {message => 'bad mail'}}}); $t->run($sync) }
+    my ($first) = $t->failed_rows($sync);
+    is($first->{error_class}, $hold ? 'unknown_outcome' : 'rejected', 'a row waits for a person');
+    set_value($id, 'long');
+    $t->run_is($t->run($sync), {status => 'partial', rows_invalid => 1}, 'then it cannot be sent');
+    is(($t->failed_rows($sync))[0]{error_class}, 'invalid', 'and is listed so');
+    $t->run($sync);
+    set_value($id, 'bad');
+    $t->run_is($t->run($sync), {rows_invalid => 0, rows_held_back => 1, requests => 0}, 'the version of before is held back');
+    my ($again) = $t->failed_rows($sync);
+    is_deeply($again, $first, 'and listed with what was said of it');
+    is($t->sql("SELECT ondatra.retry_failed('$sync')"), '1', 'retry_failed reaches it');
+    $t->script();
+    $t->poll_sql("SELECT status || rows_created FROM ondatra.sync_runs WHERE sync_name = '$sync' ORDER BY run_id DESC LIMIT 1", 'succeeded1', 'and it is delivered');
+    is(scalar($t->failed_rows($sync)), 0, 'nothing is left of it');
+    set_value($id, 'long');
+    $t->run($sync);
+    set_value($id, 'bad');
+    $t->run_is($t->run($sync), {status => 'succeeded', rows_unchanged => 1}, 'invalid, and as it was accepted');
+    is(scalar($t->failed_rows($sync)), 0, 'nothing is listed');
+}
 done_testing();
