@@ -11,6 +11,7 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/relcache.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -80,6 +81,15 @@ static inline bool ond_compat_can_connect(Oid database, Oid role) {
   return pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK;
 #else
   return object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK;
+#endif
+}
+
+/* Memory for what a setting's check hook leaves in *extra; the server frees it. NULL: there is none. */
+static inline void *ond_compat_guc_malloc(size_t bytes) {
+#if PG_VERSION_NUM < 160000
+  return malloc(bytes);
+#else
+  return guc_malloc(LOG, bytes);
 #endif
 }
 

@@ -12,6 +12,7 @@
 #include "utils/guc.h"
 
 #include "catalog/settings.h"
+#include "compat.h"
 
 #define MAX_WORKERS_MAX      256
 #define MAX_DESTINATIONS_MAX 10000
@@ -91,7 +92,7 @@ static bool check_log_requests(char **value, void **extra, GucSource source) {
       return false;
     }
   }
-  *extra = malloc(sizeof(double)); /* the server frees it */
+  *extra = ond_compat_guc_malloc(sizeof(double));
   if (*extra == NULL) {
     return false;
   }
