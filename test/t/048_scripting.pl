@@ -371,7 +371,8 @@ attempts_of($t, %hers);
 $mark = log_mark($t);
 is($t->sql_as('mallory', "SELECT status, error_message FROM ondatra.run_sync('mallorys')"), 'succeeded|', 'her finalize ends a run');
 is($t->sql_as('mallory', 'SELECT count(*) FROM mallory.t WHERE id OPERATOR(pg_catalog.=) 50'), '1', 'and writes what is hers');
-judge($t, $mark, 'finalize', want => ['finalize'], attempts => scalar keys %hers, parallel => 1);
+# It may write, and from 17 on a domain in pg_temp is no temporary table to the server; that our own SQL never meets it is what the canary in it tells.
+judge($t, $mark, 'finalize', want => ['finalize'], attempts => scalar keys %hers, parallel => 1, may => ['temp_domain']);
 is($t->admin("SELECT string_agg(status, ' ') FROM ondatra.sync_runs WHERE sync_name = 'bobs'"), 'succeeded', 'others\' runs are as they were');
 unlike(Ondatra::Test::slurp($t->node->logfile), qr/was terminated by signal|PANIC/, 'no process crashed');
 done_testing();

@@ -293,7 +293,7 @@ sub log_mark { my ($t) = @_; return -s $t->node->logfile }
 sub log_since { my ($t, $mark) = @_; return substr Ondatra::Test::slurp($t->node->logfile), $mark }
 
 # What ran since the mark was mallory alone, and got nothing. want: places of the canary that must have been seen, so that silence is no success; attempts: how
-# many must have been made; parallel: not in a worker of a parallel plan, which writes nothing by other rules.
+# many must have been made; may: those that are allowed here; parallel: not in a worker of a parallel plan, which writes nothing by other rules.
 sub judge {
     my ($t, $mark, $name, %args) = @_;
     my $log = log_since($t, $mark);
@@ -301,7 +301,8 @@ sub judge {
     my %results = map { $_->{name} => $_->{result} } map { JSON::PP->new->utf8->decode($_) } $log =~ /ATTEMPT (\{.*\})$/mg;
     my %seen = map { $_->{at} => 1 } @canaries;
     my @escaped = grep { $_->{who} ne 'mallory' || ($_->{read_only} ne 'on' && !$args{parallel}) || $_->{replication_role} ne 'origin' || $_->{path} =~ /^pg_catalog/ } @canaries;
-    my @gained = grep { $results{$_} eq 'DONE' } sort grep { exists $FORBIDDEN{$_} } keys %results;
+    my %may = map { $_ => 1 } @{ $args{may} || [] };
+    my @gained = grep { $results{$_} eq 'DONE' && !$may{$_} } sort grep { exists $FORBIDDEN{$_} } keys %results;
     is_deeply(\@escaped, [], "$name: her code runs as mallory, read only, and never in our own SQL") || diag(explain(\@escaped));
     is_deeply(\@gained, [], "$name: nothing is gained") || note(explain(\%results));
     is(join(' ', grep { !$seen{$_} } @{ $args{want} || [] }), '', "$name: her code has run");
