@@ -26,8 +26,7 @@ $t->start_destination('--keep', $keep, '--no-log');
 
 sub in_db {
     my ($db, $sql) = @_;
-    my ($status, $out, $err) = $t->node->psql($db, $sql, extra_params => ['-U', $t->superuser], timeout => $Ondatra::Test::SECONDS);
-    return ($status, $out, $err);
+    return $t->psql_in($db, $t->superuser, $sql);
 }
 
 # The server may be restarting after a crash.

@@ -131,8 +131,16 @@ sub poll {
 sub psql_as {
     my ($self, $role, $sql) = @_;
     utf8::encode($sql);
-    my ($status, $out, $err) = $self->{node}->psql('postgres', $sql, extra_params => ['-U', $role], timeout => $SECONDS);
-    return ($status, $out, $err);
+    return $self->psql_in('postgres', $role, $sql);
+}
+
+# Bytes to a database. A psql that could not connect may have ended before its SQL is written to it.
+sub psql_in {
+    my ($self, $database, $role, $sql) = @_;
+    my @ended = eval { $self->{node}->psql($database, $sql, extra_params => ['-U', $role], timeout => $SECONDS) };
+    return @ended if @ended;
+    die $@ if $@ !~ /Broken pipe/;
+    return (2, '', "connection to server: $@");
 }
 
 sub sql_as {
