@@ -179,8 +179,7 @@ sub edit {
 # One statement after the other, whatever becomes of each.
 sub try_sql {
     my ($h, $sql) = @_;
-    my ($status, $out, $err) = $h->{t}->node->psql('postgres', $sql, extra_params => ['-U', $h->{t}->superuser], on_error_stop => 0,
-        timeout => $Ondatra::Test::SECONDS);
+    my ($status, $out, $err) = $h->{t}->psql_in('postgres', $h->{t}->superuser, $sql, on_error_stop => 0);
     return ($out, $err);
 }
 

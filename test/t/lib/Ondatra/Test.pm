@@ -136,8 +136,8 @@ sub psql_as {
 
 # Bytes to a database. A psql that could not connect may have ended before its SQL is written to it.
 sub psql_in {
-    my ($self, $database, $role, $sql) = @_;
-    my @ended = eval { $self->{node}->psql($database, $sql, extra_params => ['-U', $role], timeout => $SECONDS) };
+    my ($self, $database, $role, $sql, %more) = @_;
+    my @ended = eval { $self->{node}->psql($database, $sql, extra_params => ['-U', $role], timeout => $SECONDS, %more) };
     return @ended if @ended;
     die $@ if $@ !~ /Broken pipe/;
     return (2, '', "connection to server: $@");
