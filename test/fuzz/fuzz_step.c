@@ -46,15 +46,15 @@ static void check_captures(const OndBuf *job) {
   fuzz_check_words(label, sizeof(label) - 1);
 }
 
-/* The hosts that the document allows. */
+/* The hosts that the document allows. Schemes and hosts have no case. */
 static bool is_allowed(const char *url) {
   const char *host = url + strlen("https://");
   size_t n = strcspn(host, "/?#");
 
-  if (strncmp(url, "https://", strlen("https://")) != 0) {
+  if (strncasecmp(url, "https://", strlen("https://")) != 0) {
     return false;
   }
-  return (n == 1 && host[0] == 'h') || (n == 5 && strncmp(host, "h:443", 5) == 0) ||
+  return (n == 1 && strncasecmp(host, "h", 1) == 0) || (n == 5 && strncasecmp(host, "h:443", 5) == 0) ||
          (n > 18 && strncasecmp(host + n - 18, ".files.example.com", 18) == 0) || (n > 22 && strncasecmp(host + n - 22, ".files.example.com:443", 22) == 0);
 }
 
