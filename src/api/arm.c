@@ -57,22 +57,6 @@ static void require_right(Oid user) {
                     errhint("Only members of role \"%s\", which owns the extension, may.", GetUserNameFromId(owner, false))));
 }
 
-/* Numbers of all syncs that may run; a palloc'd array. */
-static int64 *list_syncs(int *n) {
-  MemoryContext caller = CurrentMemoryContext;
-  int64 *ids;
-
-  *n = (int)ond_spi(SPI_OK_SELECT, "SELECT sync_id FROM ondatra.all_syncs ORDER BY sync_id", 0, NULL, NULL, NULL);
-  ids = MemoryContextAlloc(caller, sizeof(int64) * Max(*n, 1));
-  for (int i = 0; i < *n; i++) {
-    bool isnull;
-
-    ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-  }
-  MemoryContextSwitchTo(caller);
-  return ids;
-}
-
 /* What the state table has lost since the last complete run, in words; NULL: nothing. Records its dependency again. */
 static char *state_loss(const OndSync *sync) {
   int64 rows = ond_state_table_adopt(sync);
@@ -136,7 +120,7 @@ Datum ond_sql_arm(PG_FUNCTION_ARGS) {
   ond_call_begin(&call);
   require_right(call.user);
   user = GetUserNameFromId(call.user, false);
-  ids = list_syncs(&n);
+  ids = ond_sync_ids(&n);
   for (int i = 0; i < n; i++) {
     OndSync *sync = ond_sync_load(ids[i]);
 

@@ -257,12 +257,7 @@ static int64 *sync_ids(const char *sql, Oid type, Datum value, int *n) {
   int64 *ids;
 
   *n = (int)ond_spi(SPI_OK_SELECT, sql, 1, &type, &value, NULL);
-  ids = MemoryContextAlloc(caller, sizeof(int64) * Max(*n, 1));
-  for (int i = 0; i < *n; i++) {
-    bool isnull;
-
-    ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-  }
+  ids = ond_rows_int64(*n, caller);
   MemoryContextSwitchTo(caller);
   return ids;
 }

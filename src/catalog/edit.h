@@ -61,6 +61,8 @@ extern int64 *ond_destination_alerts(const char *name, int *n);
  * one.
  */
 extern void ond_sync_insert(OndSync *s, bool paused);
+/* Numbers of all syncs, in order; a palloc'd array. */
+extern int64 *ond_sync_ids(int *n);
 /*
  * Locks the sync's row till the end of the transaction; waits for who has it. Whoever writes rows that belong to a sync (its runs, requests,
  * failed rows) beside others takes it first: two that take them in another order would be a deadlock. False: it is gone.

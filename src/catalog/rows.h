@@ -22,6 +22,16 @@ static inline int64 ond_row_int64(int column) {
   return isnull ? 0 : DatumGetInt64(d);
 }
 
+/* The first column of all n rows, none of them NULL; an array in `context`. */
+static inline int64 *ond_rows_int64(int n, MemoryContext context) {
+  int64 *values = MemoryContextAlloc(context, sizeof(int64) * Max(n, 1));
+  bool isnull;
+
+  for (int i = 0; i < n; i++)
+    values[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+  return values;
+}
+
 static inline int32 ond_row_int32(int column) {
   bool isnull;
   Datum d = ond_row_datum(column, &isnull);

@@ -141,14 +141,9 @@ int ond_secret_release(Oid owner, const char *name) {
       "OPERATOR(pg_catalog.=) ANY (SELECT d.destination_id FROM " REFERRING ") ORDER BY s.sync_id";
   MemoryContext caller = CurrentMemoryContext;
   int n = (int)run_for(SPI_OK_SELECT, sql, owner, name);
-  int64 *ids = palloc(sizeof(int64) * Max(n, 1));
+  int64 *ids = ond_rows_int64(n, CurrentMemoryContext);
   int released = 0;
 
-  for (int i = 0; i < n; i++) {
-    bool isnull;
-
-    ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-  }
   for (int i = 0; i < n; i++) {
     released += ond_sync_event(ids[i], OND_EVENT_CREDENTIAL, NULL) ? 1 : 0;
   }

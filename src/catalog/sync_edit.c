@@ -113,6 +113,16 @@ static uint64 run_for(int64 id, int expect, const char *sql) {
   return n;
 }
 
+int64 *ond_sync_ids(int *n) {
+  MemoryContext caller = CurrentMemoryContext;
+  int64 *ids;
+
+  *n = (int)ond_spi(SPI_OK_SELECT, "SELECT sync_id FROM ondatra.all_syncs ORDER BY sync_id", 0, NULL, NULL, NULL);
+  ids = ond_rows_int64(*n, caller);
+  MemoryContextSwitchTo(caller);
+  return ids;
+}
+
 bool ond_sync_lock(int64 sync_id) {
   return run_for(sync_id, SPI_OK_SELECT, "SELECT FROM ondatra.all_syncs WHERE sync_id OPERATOR(pg_catalog.=) $1 FOR UPDATE") > 0;
 }
@@ -150,14 +160,10 @@ int ond_held_runs_end(int64 sync_id, int64 run_id, const char *why) {
                        "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND ($2 OPERATOR(pg_catalog.=) 0 OR run_id OPERATOR(pg_catalog.=) $2) "
                        "AND finished_at IS NULL AND status OPERATOR(pg_catalog.=) 'held' RETURNING run_id",
                        3, types, values, NULL);
-  int64 *ids = MemoryContextAlloc(caller, sizeof(int64) * Max(n, 1));
+  int64 *ids = ond_rows_int64(n, caller);
 
-  for (int i = 0; i < n; i++) {
-    bool isnull;
-
-    ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+  for (int i = 0; i < n; i++)
     ond_notify_run(ids[i], sync_id, "cancelled");
-  }
   ond_totals_add(ids, n);
   if (n > 0) {
     ond_spi(SPI_OK_DELETE,
