@@ -154,7 +154,7 @@ extern bool ond_connector_can(const OndConnector *c, OndMode mode);
 /* Whose a URL is that an answer names. */
 typedef enum OndHost {
   OND_HOST_OWN,               /* the destination's scheme, host and port, or a host declared with credentials: as any request */
-  OND_HOST_BARE,              /* a host that "hosts" declares: without credentials */
+  OND_HOST_BARE,              /* a host that "hosts" declares: without credentials; by https, unless the destination itself is at http */
   OND_HOST_FOREIGN            /* nobody declared it, or it is no URL: err says which */
 } OndHost;
 extern OndHost ond_connector_host(const OndConnector *c, const char *url, OndError *err);

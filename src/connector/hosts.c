@@ -2,7 +2,8 @@
  * hosts.c - hosts that URLs in answers may name (next pages, files to read or write) beside the destination's own.
  *
  * An answer is hostile: it may name any URL. Credentials go to the destination's own scheme, host and port, and to hosts that the connector's
- * document declares for them; other declared hosts get the request without; all others none. What a host resolves to is checked by the transport.
+ * document declares for them; other declared hosts get the request without; all others none. Declared hosts are reached by https, or by http where
+ * the destination itself is and no credentials go along. What a host resolves to is checked by the transport.
  */
 #include <string.h>
 
@@ -75,18 +76,21 @@ static bool matches(const char *declared, const char *host) {
 OndHost ond_connector_host(const OndConnector *c, const char *url, OndError *err) {
   OndUrl there, own;
   OndError ignored;
+  bool has_own = c->base && ond_url_parse(c->base, &own, &ignored);
 
   if (!ond_url_parse(url, &there, err)) {
     return OND_HOST_FOREIGN;
   }
-  if (c->base && ond_url_parse(c->base, &own, &ignored) && ond_url_same_origin(&there, &own)) {
+  if (has_own && ond_url_same_origin(&there, &own)) {
     return OND_HOST_OWN;
   }
   for (int i = 0; i < c->n_hosts; i++) {
-    if (matches(c->hosts[i].host, there.host) && (there.https || !c->hosts[i].credentials)) {
+    bool in_the_clear = has_own && !own.https && !c->hosts[i].credentials;
+
+    if (matches(c->hosts[i].host, there.host) && (there.https || in_the_clear)) {
       return c->hosts[i].credentials ? OND_HOST_OWN : OND_HOST_BARE;
     }
   }
-  ond_error_set(err, "%.200s", there.host);
+  ond_error_set(err, "%s%.200s", has_own && own.https && !there.https ? "http://" : "", there.host);
   return OND_HOST_FOREIGN;
 }

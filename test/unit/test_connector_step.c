@@ -154,12 +154,46 @@ TEST(steps_go_on_by_their_answers) {
   case_close(&t);
 }
 
+typedef struct CapturedUrl {
+  const char *captured, *url, *headers;
+} CapturedUrl;
+
+static void check_captured_urls(const char *scheme, const CapturedUrl *cases, size_t n) {
+  Case t = {0};
+  char object[1000];
+  OndConnectorSource source = {.connector = "x", .object = "o"};
+  static const char *const KEYS[] = {"id"};
+
+  snprintf(object, sizeof(object),
+           "{'title': 'x', 'base_url': '%s://api.example.com/v1', 'hosts': ['*.files.example.com'], 'headers': {'X-Version': '3'}, 'objects': {'o': {'upsert': {"
+           "'batch': {'rows': 5}, 'steps': [" CREATE ",{'name': 'up', 'method': 'PUT', 'url': '{{job.id}}', 'headers': {'X-Part': '1'}, 'encoding': 'csv'}]}}}}",
+           scheme);
+  source.document = case_bytes(case_json(&t, object));
+  t.c = ond_connector_parse(&source, &t.err);
+  if (!CHECK(t.c != NULL) || !CHECK(ond_connector_bind(t.c, OND_MODE_UPSERT, 1, KEYS, &t.err))) {
+    unit_note("%s %s", t.err.pointer, t.err.message);
+    return;
+  }
+  t.o = ond_connector_operation(t.c, OND_OP_CREATE);
+  t.arena = ond_arena_create();
+  case_row(&t, 0, "1", "{\"a\":1}");
+  for (size_t i = 0; i < n; i++) {
+    bool ok = render_step(&t, 1, 1, cases[i].captured);
+
+    if (!CHECK_INT(ok, cases[i].url != NULL)) {
+      unit_note("%s from %s", cases[i].captured, scheme);
+    }
+    if (ok && cases[i].url) {
+      CHECK_STR(t.request.url, cases[i].url);
+      CHECK_INT(case_header(&t, "X-Version") != NULL, strstr(cases[i].headers, "X-Version") != NULL);
+      CHECK_STR(case_header(&t, "X-Part"), "1");
+    }
+  }
+  case_close(&t);
+}
+
 TEST(captured_urls_stay_at_their_hosts) {
-  static const char OBJECT[] = "{'title': 'x', 'base_url': 'https://api.example.com/v1', 'hosts': ['*.files.example.com'], 'headers': {'X-Version': '3'}, 'objects': {'o': {'upsert': {'batch': "
-                               "{'rows': 5}, 'steps': [" CREATE ",{'name': 'up', 'method': 'PUT', 'url': '{{job.id}}', 'headers': {'X-Part': '1'}, 'encoding': 'csv'}]}}}}";
-  static const struct {
-    const char *captured, *url, *headers;
-  } CASES[] = {
+  static const CapturedUrl CASES[] = {
       {"{'id': '/v1/jobs/7?a=b'}", "https://api.example.com/v1/jobs/7?a=b", "X-Version X-Part"},
       {"{'id': 'https://api.example.com/other'}", "https://api.example.com/other", "X-Version X-Part"},
       {"{'id': 'https://a.files.example.com/x?sig=1'}", "https://a.files.example.com/x?sig=1", "X-Part"},
@@ -169,29 +203,24 @@ TEST(captured_urls_stay_at_their_hosts) {
       {"{'id': 'https://api.example.com@evil.org/'}", NULL, NULL},
       {"{'id': 7}", NULL, NULL},
   };
-  Case t = {0};
-  OndConnectorSource source = {.connector = "x", .document = case_bytes(case_json(&t, OBJECT)), .object = "o"};
-  static const char *const KEYS[] = {"id"};
 
-  t.c = ond_connector_parse(&source, &t.err);
-  if (!CHECK(t.c != NULL) || !CHECK(ond_connector_bind(t.c, OND_MODE_UPSERT, 1, KEYS, &t.err))) {
-    unit_note("%s %s", t.err.pointer, t.err.message);
-    return;
-  }
-  t.o = ond_connector_operation(t.c, OND_OP_CREATE);
-  t.arena = ond_arena_create();
-  case_row(&t, 0, "1", "{\"a\":1}");
-  for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-    bool ok = render_step(&t, 1, 1, CASES[i].captured);
+  check_captured_urls("https", CASES, sizeof(CASES) / sizeof(CASES[0]));
+}
 
-    CHECK_INT(ok, CASES[i].url != NULL);
-    if (ok && CASES[i].url) {
-      CHECK_STR(t.request.url, CASES[i].url);
-      CHECK_INT(case_header(&t, "X-Version") != NULL, strstr(CASES[i].headers, "X-Version") != NULL);
-      CHECK_STR(case_header(&t, "X-Part"), "1");
-    }
-  }
-  case_close(&t);
+/* What goes to a destination by https does not go on in the clear because an answer says so. */
+TEST(captured_urls_do_not_leave_https) {
+  static const CapturedUrl CASES[] = {
+      {"{'id': 'http://a.files.example.com/x?sig=1'}", NULL, NULL},
+      {"{'id': 'Http://a.files.example.com/x?sig=1'}", NULL, NULL},
+      {"{'id': 'HTTPS://a.files.example.com/x'}", "HTTPS://a.files.example.com/x", "X-Part"},
+  };
+  static const CapturedUrl PLAIN[] = {
+      {"{'id': 'http://a.files.example.com/x'}", "http://a.files.example.com/x", "X-Part"},
+      {"{'id': 'https://a.files.example.com/x'}", "https://a.files.example.com/x", "X-Part"},
+  };
+
+  check_captured_urls("https", CASES, sizeof(CASES) / sizeof(CASES[0]));
+  check_captured_urls("http", PLAIN, sizeof(PLAIN) / sizeof(PLAIN[0]));
 }
 
 TEST(a_path_takes_what_was_captured_as_one_piece) {
