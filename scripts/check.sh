@@ -78,7 +78,7 @@ suite_unit() {
 # Some seconds a target; ONDATRA_FUZZ_SECONDS for more.
 suite_fuzz() {
   local seconds=${ONDATRA_FUZZ_SECONDS:-3}
-  ONDATRA_TEST_TIMEOUT=$((seconds * 30 + 900)) run_test fuzz targets scripts/fuzz.sh "$seconds"
+  ONDATRA_FUZZ_SEED=${ONDATRA_FUZZ_SEED:-1} ONDATRA_TEST_TIMEOUT=$((seconds * 30 + 900)) run_test fuzz targets scripts/fuzz.sh "$seconds"
 }
 
 # A temporary server per suite: pg_regress starts it, on a socket of its own.

@@ -3,6 +3,8 @@
 #
 #   scripts/fuzz.sh [seconds] [target...]    seconds each (default 3); targets are test/fuzz/fuzz_TARGET.c, default: all of them
 #   ONDATRA_FUZZ_JOBS=2                      targets at once; default: one a processor
+#   ONDATRA_FUZZ_SEED=7                      libFuzzer's seed; default: another one each time, printed. make check takes the same one always:
+#                                            what it says of a change does not depend on luck, and new findings are for the long runs
 #
 # The last target is the canary: a planted bug that must be found, else nothing here can be trusted (at least 20 seconds are given to it).
 # Starts from test/fuzz/corpus/TARGET; what is new goes to build/fuzz/corpus/TARGET and is used again by the next run, a finding to
@@ -17,6 +19,7 @@ case $seconds in '' | *[!0-9]*) die "usage: scripts/fuzz.sh [seconds] [target...
 canary_seconds=20
 [ "$seconds" -le $canary_seconds ] || canary_seconds=$seconds
 dir=build/fuzz
+seed=${ONDATRA_FUZZ_SEED:-$((RANDOM * 32768 + RANDOM + 1))}
 
 all_targets() {
   local file
@@ -39,7 +42,7 @@ run_target() {
   [ "$name" != canary ] || for_seconds=$canary_seconds
   mkdir -p "$dir/corpus/$name" "$dir/found" "test/fuzz/corpus/$name" 2>/dev/null || true
   [ "$name" != canary ] || rm -rf "$dir/corpus/canary"/*
-  "$dir/$name" -max_total_time="$for_seconds" -timeout=20 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 -use_value_profile=1 \
+  "$dir/$name" -seed="$seed" -max_total_time="$for_seconds" -timeout=20 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1 -use_value_profile=1 \
     -artifact_prefix="$dir/found/$name-" $([ -f "$dict" ] && echo "-dict=$dict") "$dir/corpus/$name" $(ls -d "test/fuzz/corpus/$name" 2>/dev/null) \
     >"$dir/$name.log" 2>&1
 }
@@ -84,6 +87,7 @@ for name in $targets; do
   [ $running -lt "$jobs" ] || { wait -n; running=$((running - 1)); }
 done
 wait
+echo "# seed $seed"
 for name in $targets; do
   number=$((number + 1))
   line=$(report $number "$name")
