@@ -8,6 +8,7 @@
 #   make check-packages  the Debian packages and the PGXN archive in fresh Debian systems (as root, with debootstrap)
 #   make dist       the PGXN archive of what is committed, in build/
 #   make fuzz       fuzz targets, 3 s each; FUZZ_SECONDS=3600 for long, FUZZ_TARGETS="url json" for some
+#   make mutate     breaks the code, one place at a time, and looks whether a test fails; MUTATE="doubt tap" for some (doc/promises.md)
 #   make demo       a private cluster with a scripted API beside it, left running; make demo-stop ends it
 #   make bench      how fast it is, against a bare scan, md5, a bare libcurl loop and wrk (bench/README.md)
 #   make format     clang-format over src/ and test/
@@ -19,7 +20,7 @@ EXTVERSION = 0.1.0
 PG_CONFIG ?= pg_config
 
 # These goals install what they need themselves; PGXS may not be there yet, and has a `check` of its own.
-SCRIPTED := check check-all check-deep check-packages dist fuzz demo demo-stop bench format
+SCRIPTED := check check-all check-deep check-packages dist fuzz mutate demo demo-stop bench format
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
 .PHONY: $(SCRIPTED)
@@ -27,6 +28,8 @@ check:
 	@bash scripts/check.sh
 fuzz:
 	@MAKEFLAGS= bash scripts/fuzz.sh $(or $(FUZZ_SECONDS),3) $(FUZZ_TARGETS)
+mutate:
+	@MAKEFLAGS= perl scripts/mutate.pl $(MUTATE)
 check-all:
 	@bash scripts/check-all.sh
 check-deep:
