@@ -1,4 +1,5 @@
--- What people see. Each view shows what belongs to roles that the reader is a member of; security_barrier keeps the reader's own functions from seeing
+-- What people see. Views of the present (sync_status, run_progress, alerts) fit a terminal of 120 columns: their times are in the session's time zone, to
+-- the second. The others hold whole texts and documents, and are read with \x or by column. Each view shows what belongs to roles that the reader is a member of; security_barrier keeps the reader's own functions from seeing
 -- rows before that filter. pg_has_role() with an OID is false, not an error, for an owner that was dropped.
 
 CREATE VIEW ondatra.secrets WITH (security_barrier) AS
@@ -109,8 +110,8 @@ COMMENT ON COLUMN ondatra.failed_rows.attempts IS 'Runs in which this version fa
 COMMENT ON COLUMN ondatra.failed_rows.next_attempt_at IS 'Runs from then on send it again; NULL: it waits for a person or a new version of the row.';
 
 CREATE VIEW ondatra.sync_status WITH (security_barrier) AS
-  SELECT s.name, s.state, r.status AS last_status, pg_catalog.date_trunc('second', r.started_at) AS last_run_at,
-         pg_catalog.date_trunc('second', s.next_run_at) AS next_run_at,
+  SELECT s.name, s.state, r.status AS last_status, pg_catalog.date_trunc('second', r.started_at)::timestamp AS last_run_at,
+         pg_catalog.date_trunc('second', s.next_run_at)::timestamp AS next_run_at,
          coalesce(r.rows_pending OPERATOR(pg_catalog.+) r.deletes_pending, 0) AS backlog,
          (SELECT pg_catalog.count(*) FROM ondatra.all_failed_rows f WHERE f.sync_id OPERATOR(pg_catalog.=) s.sync_id) AS failing,
          (SELECT pg_catalog.count(*) FROM ondatra.all_failed_rows f WHERE f.sync_id OPERATOR(pg_catalog.=) s.sync_id AND f.next_attempt_at IS NULL)
@@ -121,6 +122,8 @@ CREATE VIEW ondatra.sync_status WITH (security_barrier) AS
   ORDER BY s.name;
 COMMENT ON VIEW ondatra.sync_status IS 'One line a sync: what it is doing, how its last run ended, what waits.';
 COMMENT ON COLUMN ondatra.sync_status.last_status IS 'How the last finished run ended.';
+COMMENT ON COLUMN ondatra.sync_status.last_run_at IS 'When it began, in the session''s time zone.';
+COMMENT ON COLUMN ondatra.sync_status.next_run_at IS 'In the session''s time zone.';
 COMMENT ON COLUMN ondatra.sync_status.backlog IS 'Rows and deletes that the last run left to later ones.';
 COMMENT ON COLUMN ondatra.sync_status.failing IS 'Rows in failed_rows.';
 COMMENT ON COLUMN ondatra.sync_status.held_back IS 'Those of them that wait for a person or a new version of the row.';

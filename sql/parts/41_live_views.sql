@@ -14,14 +14,21 @@ CREATE FUNCTION ondatra.live_runs(
 COMMENT ON FUNCTION ondatra.live_runs() IS 'Runs that go on, of the roles that the caller is a member of: behind the view ondatra.run_progress.';
 
 CREATE VIEW ondatra.run_progress WITH (security_barrier) AS
-  SELECT l.run_id, s.name AS sync_name, l.phase, l.rows_scanned, l.to_create, l.to_update, l.to_delete, l.sent, l.failed, l.in_flight,
-         pg_catalog.round(l.requests_per_s::pg_catalog.numeric, 1) AS requests_per_s, pg_catalog.date_trunc('second', l.throttled_until) AS throttled_until,
-         pg_catalog.date_trunc('second', l.started_at) AS started_at,
-         pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) l.started_at) AS elapsed, l.pid
-  FROM ondatra.live_runs() l JOIN ondatra.all_syncs s ON s.sync_id OPERATOR(pg_catalog.=) l.sync_id;
-COMMENT ON VIEW ondatra.run_progress IS 'Runs that go on, as they are at this moment.';
-COMMENT ON COLUMN ondatra.run_progress.phase IS 'starting, reading (the model), sending or finishing.';
-COMMENT ON COLUMN ondatra.run_progress.throttled_until IS 'Nothing is sent before this time: a rate limit, or the destination asked to wait.';
+  SELECT l.run_id, s.name AS sync_name, CASE WHEN w.s OPERATOR(pg_catalog.>) 0 THEN pg_catalog.format('waits %ss', w.s) ELSE l.phase END AS phase,
+         l.rows_scanned AS scanned, l.to_create OPERATOR(pg_catalog.+) l.to_update OPERATOR(pg_catalog.+) l.to_delete AS to_send, l.sent, l.failed, l.in_flight,
+         pg_catalog.round(l.requests_per_s::pg_catalog.numeric, 1) AS per_s,
+         pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) l.started_at) AS elapsed
+  FROM ondatra.live_runs() l JOIN ondatra.all_syncs s ON s.sync_id OPERATOR(pg_catalog.=) l.sync_id
+  CROSS JOIN LATERAL (SELECT pg_catalog.ceil(pg_catalog.date_part('epoch', l.throttled_until OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp())) AS s) w;
+COMMENT ON VIEW ondatra.run_progress IS 'Runs that go on, as they are at this moment. live_runs() has more of them: their process, times, creates, updates and deletes.';
+COMMENT ON COLUMN ondatra.run_progress.phase IS
+  'starting, reading (the model), sending, waits 12s (nothing is sent for so long: a rate limit, or the destination asked to wait) or finishing.';
+COMMENT ON COLUMN ondatra.run_progress.scanned IS 'Rows of the model read so far.';
+COMMENT ON COLUMN ondatra.run_progress.to_send IS 'Creates, updates and deletes found so far.';
+COMMENT ON COLUMN ondatra.run_progress.sent IS 'Rows that the destination has accepted.';
+COMMENT ON COLUMN ondatra.run_progress.failed IS 'Rows that were refused, or not answered.';
+COMMENT ON COLUMN ondatra.run_progress.in_flight IS 'Requests that wait for their answer.';
+COMMENT ON COLUMN ondatra.run_progress.per_s IS 'Requests in a second.';
 
 CREATE FUNCTION ondatra.live_destinations(
     OUT destination_id bigint, OUT tokens_left text, OUT paused_until timestamptz, OUT in_flight int, OUT last_error text, OUT last_error_at timestamptz)
@@ -30,7 +37,8 @@ COMMENT ON FUNCTION ondatra.live_destinations() IS
   'Destinations in use, of the roles that the caller is a member of: behind the view ondatra.destination_status.';
 
 CREATE VIEW ondatra.destination_status WITH (security_barrier) AS
-  SELECT d.name, l.tokens_left, l.paused_until, COALESCE(l.in_flight, 0) AS in_flight, l.last_error, l.last_error_at
+  SELECT d.name, l.tokens_left, pg_catalog.date_trunc('second', l.paused_until) AS paused_until, COALESCE(l.in_flight, 0) AS in_flight, l.last_error,
+         pg_catalog.date_trunc('second', l.last_error_at) AS last_error_at
   FROM ondatra.all_destinations d LEFT JOIN ondatra.live_destinations() l ON l.destination_id OPERATOR(pg_catalog.=) d.destination_id
   WHERE pg_catalog.pg_has_role(d.owner, 'USAGE');
 COMMENT ON VIEW ondatra.destination_status IS 'Destinations as the server sees them at this moment: rate limits, pauses, requests in flight, the last error.';

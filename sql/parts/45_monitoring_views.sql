@@ -24,19 +24,28 @@ COMMENT ON COLUMN ondatra.sync_log.message IS 'Why it failed.';
 COMMENT ON COLUMN ondatra.sync_log.remote_id IS 'What the destination calls the record, where it said so.';
 
 CREATE VIEW ondatra.alerts WITH (security_barrier) AS
-  SELECT s.name AS sync_name, a.problem, pg_catalog.date_trunc('second', a.since) AS since, a.run_id,
-         s.options OPERATOR(pg_catalog.#>>) '{alert,destination}' AS destination, a.told, pg_catalog.date_trunc('second', a.told_at) AS told_at, a.attempts,
-         CASE WHEN a.problem OPERATOR(pg_catalog.<>) a.told THEN pg_catalog.date_trunc('second', a.next_attempt_at) END AS next_attempt_at,
-         a.message, a.last_error
+  SELECT s.name AS sync_name, a.problem, pg_catalog.date_trunc('second', a.since)::timestamp AS since, a.run_id, a.told,
+         CASE WHEN pg_catalog.length(a.message) OPERATOR(pg_catalog.>) 43 THEN pg_catalog.left(a.message, 40) OPERATOR(pg_catalog.||) '...' ELSE a.message END AS message
   FROM ondatra.all_alerts a JOIN ondatra.all_syncs s ON s.sync_id OPERATOR(pg_catalog.=) a.sync_id
   WHERE pg_catalog.pg_has_role(s.owner::oid, 'USAGE');
-COMMENT ON VIEW ondatra.alerts IS 'Problems of syncs that have the option alert, once they had one, and whether the alert''s destination has been told.';
+COMMENT ON VIEW ondatra.alerts IS 'Problems of syncs that have the option alert, once they had one.';
 COMMENT ON COLUMN ondatra.alerts.problem IS 'ok, or the worst that holds: slow, partial, no_run, failed, held, error.';
-COMMENT ON COLUMN ondatra.alerts.since IS 'So long it has been that.';
+COMMENT ON COLUMN ondatra.alerts.since IS 'So long it has been that; in the session''s time zone.';
+COMMENT ON COLUMN ondatra.alerts.run_id IS 'The run that showed it.';
 COMMENT ON COLUMN ondatra.alerts.told IS 'What the destination was told last; another one than problem: a message is due.';
-COMMENT ON COLUMN ondatra.alerts.attempts IS 'Tries in a row that failed.';
-COMMENT ON COLUMN ondatra.alerts.next_attempt_at IS 'The message that is due waits until then.';
-COMMENT ON COLUMN ondatra.alerts.last_error IS 'Why the last try failed.';
+COMMENT ON COLUMN ondatra.alerts.message IS 'The problem in words, cut; alert_messages has them all.';
+
+CREATE VIEW ondatra.alert_messages WITH (security_barrier) AS
+  SELECT s.name AS sync_name, s.options OPERATOR(pg_catalog.#>>) '{alert,destination}' AS destination, a.problem, a.message, a.told, a.told_at, a.attempts,
+         CASE WHEN a.problem OPERATOR(pg_catalog.<>) a.told THEN a.next_attempt_at END AS next_attempt_at, a.last_error
+  FROM ondatra.all_alerts a JOIN ondatra.all_syncs s ON s.sync_id OPERATOR(pg_catalog.=) a.sync_id
+  WHERE pg_catalog.pg_has_role(s.owner::oid, 'USAGE');
+COMMENT ON VIEW ondatra.alert_messages IS 'Of each line of the view alerts: whom to tell, in which words, and whether that has worked.';
+COMMENT ON COLUMN ondatra.alert_messages.message IS 'The problem in words.';
+COMMENT ON COLUMN ondatra.alert_messages.told IS 'What the destination was told last; another one than problem: a message is due.';
+COMMENT ON COLUMN ondatra.alert_messages.attempts IS 'Tries in a row that failed.';
+COMMENT ON COLUMN ondatra.alert_messages.next_attempt_at IS 'The message that is due waits until then.';
+COMMENT ON COLUMN ondatra.alert_messages.last_error IS 'Why the last try failed.';
 
 -- Numbers about syncs: of the roles that the reader is a member of, and all of them for members of pg_monitor, who see no text of an API or a row.
 CREATE VIEW ondatra.metrics WITH (security_barrier) AS

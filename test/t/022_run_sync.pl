@@ -24,7 +24,7 @@ $t->sql("UPDATE mart.a SET v = 'x' WHERE id = 1");
 is($out, 'running|t|t', 'wait => false returns the running row');
 $t->poll(sub { $t->state->{hanging} == 1 }, 'it sends');
 $t->sql_fails("SELECT ondatra.run_sync('a', wait => false)", qr/sync "a" is running.*HINT/s, 'a second one is refused');
-is($t->sql("SELECT phase || '/' || sync_name || '/' || in_flight || '/' || to_update FROM ondatra.run_progress"), 'sending/a/1/1', 'run_progress shows it');
+is($t->sql("SELECT phase || '/' || sync_name || '/' || in_flight || '/' || to_send FROM ondatra.run_progress"), 'sending/a/1/1', 'run_progress shows it');
 my $run_id = $t->sql("SELECT run_id FROM ondatra.run_progress");
 is($t->sql_as('bob', 'SELECT count(*) FROM ondatra.run_progress'), '0', 'not to others');
 is($t->admin('SELECT count(*) FROM ondatra.run_progress'), '1', 'to superusers');

@@ -17,7 +17,7 @@ sub hanging_run {
     $t->script({method => 'PUT', answer => {misbehave => 'hang'}});
     $t->sql("UPDATE mart.a SET v = v || 'x'; SELECT ondatra.trigger_sync('a')");
     $t->poll(sub { $t->state->{hanging} > 0 }, "$how: a run sends and gets no answer");
-    return $t->sql("SELECT run_id || ' ' || pid FROM ondatra.run_progress");
+    return $t->sql("SELECT run_id || ' ' || pid FROM ondatra.live_runs()");
 }
 
 # Without a person: the run is recorded, another delivers what it left.
@@ -60,7 +60,7 @@ $t->script({method => 'PUT', answer => {misbehave => 'hang'}});
 $t->sql("INSERT INTO mart.a VALUES (3, 'y')");
 my $waiter = session($t, 'ann', "SELECT status, error_code FROM ondatra.run_sync('a')");
 $t->poll(sub { $t->state->{hanging} > 0 }, 'a run with a waiter sends');
-$t->admin('SELECT pg_terminate_backend(pid) FROM ondatra.run_progress');
+$t->admin('SELECT pg_terminate_backend(pid) FROM ondatra.live_runs()');
 $t->script;
 my ($out) = finish($waiter);
 is($out, 'interrupted|57P01', 'whoever waits for a run that dies gets its row');

@@ -41,7 +41,7 @@ my $paused = session($t, 'ann', "SELECT status FROM ondatra.run_sync('one')");
 $t->poll_sql("SELECT paused_until > now() FROM ondatra.destination_status", 't', 'paused_until shows the pause');
 my $from = $t->count_requests;
 my $other = session($t, 'ann', "SELECT status FROM ondatra.run_sync('two')");
-$t->poll_sql("SELECT count(*) FROM ondatra.run_progress WHERE throttled_until > now()", '2', 'both runs are throttled');
+$t->poll_sql("SELECT count(*) FROM ondatra.run_progress WHERE phase LIKE 'waits %s'", '2', 'both runs are throttled');
 is($t->count_requests(status => 200) + $t->count_requests(status => 201), $from - 1, 'neither sends');
 is((finish($_))[0], 'succeeded', 'then both go on') for $paused, $other;
 
@@ -51,7 +51,7 @@ $t->sql('UPDATE mart.t SET v = 4');
 $t->sql("SELECT status FROM ondatra.run_sync('one', wait => false)");
 $t->poll_sql('SELECT in_flight FROM ondatra.destination_status', '2', 'two requests in flight');
 $t->sql("SELECT ondatra.pause_sync('two')");
-$t->admin('SELECT pg_terminate_backend(pid) FROM ondatra.run_progress');
+$t->admin('SELECT pg_terminate_backend(pid) FROM ondatra.live_runs()');
 $t->script;
 $t->poll_sql("SELECT count(*) FROM ondatra.sync_runs WHERE status = 'interrupted'", '1', 'the run is interrupted');
 $t->poll_sql("SELECT in_flight FROM ondatra.destination_status WHERE NOT EXISTS (SELECT FROM ondatra.run_progress)", '0', 'nothing is in flight without a run');

@@ -46,7 +46,7 @@ sub waiting_run {
     $t->sql('UPDATE mart.m SET v = ' . ++$round);
     my $found;
     $t->poll(sub {
-        $found = $t->sql("SELECT run_id || ' ' || pid FROM ondatra.run_progress WHERE sync_name = '$name' AND phase = 'sending' AND in_flight > 0");
+        $found = $t->sql("SELECT l.run_id || ' ' || l.pid FROM ondatra.live_runs() l JOIN ondatra.syncs s USING (sync_id) WHERE s.name = '$name' AND phase = 'sending' AND in_flight > 0");
         $t->psql_as('ann', "SELECT ondatra.run_sync('$name', wait => false)") if $found eq '';
         return $found ne '';
     }) or die "no run waits for the destination that $way";
@@ -147,7 +147,7 @@ standby_is('missing');
 my $way = 'without its standby';
 is_quick("$way: DROP DATABASE of another", sub { local_sql('CREATE DATABASE copy TEMPLATE other') }, sub { local_sql('DROP DATABASE copy') });
 is_quick("$way: fast shutdown of a run that sends", sub { $node->{_pid} or do { standby_off(); waiting_run('hangs'); standby_is('missing') };
-    split / /, $t->admin('SELECT run_id, pid FROM ondatra.run_progress') }, sub { $node->stop('fast') });
+    split / /, $t->admin('SELECT run_id, pid FROM ondatra.live_runs()') }, sub { $node->stop('fast') });
 
 # A run that begins now waits in its first commit.
 sub standby_off { $node->append_conf('postgresql.auto.conf', "synchronous_standby_names = ''"); $node->start; return }

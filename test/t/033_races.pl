@@ -233,7 +233,7 @@ for my $case (['parts', 'parts_b', 'a partition that is reloaded', 'TRUNCATE mar
     my $run_id = hang('other');
     my $holder = session($t, 'ann', "BEGIN; SELECT ondatra.pause_sync('other');\n" . wait_for_lock('mart.gate') . 'ROLLBACK;');
     $t->poll(sub { $t->admin("SELECT count(*) FROM pg_locks WHERE relation = 'ondatra.all_syncs'::regclass AND mode = 'RowExclusiveLock' AND granted") ne '0' });
-    $t->admin('SELECT pg_terminate_backend(pid) FROM ondatra.run_progress');
+    $t->admin('SELECT pg_terminate_backend(pid) FROM ondatra.live_runs()');
     $t->poll(sub { !background_workers($t, 'run') });
     go_on();
     $t->sql("SELECT ondatra.trigger_sync('third')");

@@ -82,7 +82,7 @@ sub sink_destination {
 sub watched {
     my ($sync) = @_;
     my $run_id = $t->sql("SELECT run_id FROM ondatra.run_sync('$sync', wait => false)");
-    my $pid = $t->sql("SELECT coalesce((SELECT pid FROM ondatra.run_progress WHERE run_id = $run_id), 0)");
+    my $pid = $t->sql("SELECT coalesce((SELECT pid FROM ondatra.live_runs() WHERE run_id = $run_id), 0)");
     my ($most, $spilled) = (0, 0);
     while ($pid && -d "/proc/$pid") {
         my $now = own_kb($pid);
@@ -155,7 +155,7 @@ sub reconciled {
     my $session = session($t, 'ann', "SELECT problem, count(*) FROM ondatra.reconcile_sync('$sync', '{$repair}') GROUP BY problem;");
     my ($pid, $most, $spilled) = (0, 0, 0);
     while (is_running($session)) {
-        $pid ||= $t->sql('SELECT coalesce(max(pid), 0) FROM ondatra.run_progress');
+        $pid ||= $t->sql('SELECT coalesce(max(pid), 0) FROM ondatra.live_runs()');
         my $now = $pid ? own_kb($pid) : 0;
         $most = $now if $now > $most;
         $spilled ||= scalar temp_files();
@@ -202,7 +202,7 @@ for my $case (['an error', "UPDATE mart.grows SET at = 0 WHERE id = $rows", 'SEL
     my $run_id = $t->sql("SELECT run_id FROM ondatra.run_sync('$sync', wait => false)");
     $t->poll(sub { temp_files() > 0 || $t->sql("SELECT count(*) FROM ondatra.sync_runs WHERE run_id = $run_id AND finished_at IS NOT NULL") eq '1' });
     ok(scalar temp_files(), "$name: the run had a file") if $name eq 'a kill';
-    $t->admin("SELECT pg_terminate_backend(pid) FROM ondatra.run_progress WHERE run_id = $run_id") if $name eq 'a kill';
+    $t->admin("SELECT pg_terminate_backend(pid) FROM ondatra.live_runs() WHERE run_id = $run_id") if $name eq 'a kill';
     $t->poll(sub { $t->sql("SELECT count(*) FROM ondatra.sync_runs WHERE run_id = $run_id AND finished_at IS NOT NULL") eq '1' });
     like($t->sql("SELECT error_message FROM ondatra.sync_runs WHERE run_id = $run_id"), $message, "$name ends a run");
     $t->sql("SELECT ondatra.drop_sync('$sync')");

@@ -193,7 +193,7 @@ for my $how ('kill', 'cancel') {
         $t->poll(sub { $t->state->{hanging} }, "$what: it hangs there");
         is(open_jobs(), $resumed, "$what: " . ($resumed ? 'the job is remembered' : 'there is nothing to go on with'));
         if ($how eq 'kill') {
-            kill 'KILL', $t->sql("SELECT pid FROM ondatra.run_progress WHERE run_id = $id");
+            kill 'KILL', $t->sql("SELECT pid FROM ondatra.live_runs() WHERE run_id = $id");
             $t->node->poll_query_until('postgres', 'SELECT true');
             $t->poll_sql("SELECT status FROM ondatra.sync_runs WHERE run_id = $id", 'interrupted', "$what: the run is interrupted");
             $t->poll_sql("SELECT bool_or(trigger = 'recovery') FROM ondatra.sync_runs WHERE run_id > $id AND status = 'succeeded'", 't', "$what: another one goes on");

@@ -159,7 +159,7 @@ $t->script;
 $t->script(lists({records => JSON::PP::true, misbehave => 'hang'}, query => {offset => '3'}));
 my $session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');");
 $t->poll(sub { $t->state->{hanging} > 0 }, 'a reconciliation waits for a page');
-is($t->sql('SELECT phase || rows_scanned FROM ondatra.run_progress'), 'reading3', 'run_progress shows it');
+is($t->sql('SELECT phase || scanned FROM ondatra.run_progress'), 'reading3', 'run_progress shows it');
 $t->sql_fails("SELECT ondatra.resend_sync('all')", qr/sync "all" is running.*cancel_run/s, 'an edit is refused meanwhile');
 $t->sql_fails("SELECT * FROM ondatra.run_sync('all', wait => false)", qr/sync "all" is running/, 'a run, too');
 my $waiting = session($t, 'ann', "SELECT status, rows_unchanged FROM ondatra.run_sync('all');");
@@ -187,7 +187,7 @@ like($err, qr/the reconciliation of sync "all" was cancelled/, 'cancel_run ends 
 for my $how ('terminated', 'killed') {
     $session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');");
     $t->poll(sub { $t->state->{hanging} > 0 }, "$how: a reconciliation waits");
-    my $pid = $t->sql('SELECT pid FROM ondatra.run_progress');
+    my $pid = $t->sql('SELECT pid FROM ondatra.live_runs()');
     $how eq 'killed' ? kill('KILL', $pid) : $t->admin("SELECT pg_terminate_backend($pid)");
     ($out, $err) = finish($session);
     like($err, $how eq 'killed' ? qr/connection|terminating/ : qr/could not be reconciled: terminating background worker/, "$how: its caller is told");

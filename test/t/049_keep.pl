@@ -124,7 +124,7 @@ is(deleted(), '/lists/m/31', 'it goes there');
 my $id = do { $t->sql("INSERT INTO mart.m (id, name, list) VALUES (33, 'c', 'w'); UPDATE mart.m SET name = 'bb', list = 'w' WHERE id = 32"); hangs('doubts') };
 $t->sql('DELETE FROM mart.m WHERE id = 33');
 $t->script;
-$t->admin("SELECT pg_terminate_backend(pid) FROM ondatra.run_progress WHERE run_id = $id");
+$t->admin("SELECT pg_terminate_backend(pid) FROM ondatra.live_runs() WHERE run_id = $id");
 $t->poll_sql("SELECT status FROM ondatra.sync_runs WHERE run_id = $id", 'interrupted', 'the run is interrupted');
 $t->poll_sql("SELECT count(*) FROM ondatra.sync_runs WHERE run_id > $id AND finished_at IS NOT NULL AND trigger = 'recovery'", '1', 'another goes on');
 is(kept('doubts'), '32{"list": "w"}', 'the update was accepted');

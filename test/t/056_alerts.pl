@@ -130,7 +130,7 @@ for (1 .. 4) {
     settle();
 }
 is(scalar(messages()) - $before, 1, 'a sync that comes and goes is told of once in at_most_every');
-is($t->sql("SELECT problem || ' ' || told || ' ' || (next_attempt_at > now() + interval '50 minutes') FROM ondatra.alerts WHERE sync_name = 's'"), 'ok failed true', 'the recovery waits');
+is($t->sql("SELECT problem || ' ' || told || ' ' || (next_attempt_at > now() + interval '50 minutes') FROM ondatra.alert_messages WHERE sync_name = 's'"), 'ok failed true', 'the recovery waits');
 $t->script({path => '^/contacts', answer => {status => 401}});
 change_and_run();
 told('error', 'what is worse than what was told does not wait');
@@ -146,8 +146,8 @@ $t->sync("t$_", "SELECT $_ AS id", 'api', key => ['id'], options => {alert => {d
 $t->run("t$_") for 1 .. 3;
 $t->poll_sql("SELECT count(*) FROM ondatra.alerts WHERE problem = 'failed' AND told = 'ok'", '3', 'messages that do not get through wait');
 settle();
-is($t->sql("SELECT sum(attempts) FROM ondatra.alerts WHERE problem <> told"), '1', 'a destination that fails is asked once for all of them');
-is($t->sql("SELECT last_error FROM ondatra.alerts WHERE attempts = 1"), '*** is out of order (HTTP 500)', 'the reason is there, without the secret');
+is($t->sql("SELECT sum(attempts) FROM ondatra.alert_messages WHERE problem <> told"), '1', 'a destination that fails is asked once for all of them');
+is($t->sql("SELECT last_error FROM ondatra.alert_messages WHERE attempts = 1"), '*** is out of order (HTTP 500)', 'the reason is there, without the secret');
 $t->run('marker');
 my $log = Ondatra::Test::slurp($t->node->logfile);
 is(scalar(() = $log =~ /the alert about sync "t\d" could not be sent/g), 1, 'one line in the log');
@@ -188,7 +188,7 @@ $t->script();
 $t->run('t2');
 $t->admin("UPDATE ondatra.all_alerts SET next_attempt_at = NULL");
 $t->run('marker');
-$t->poll_sql("SELECT last_error ~ 'bobs.*does not exist|may not use' FROM ondatra.alerts WHERE sync_name = 't2'", 't', 'a right that ended ends the telling, with the reason');
+$t->poll_sql("SELECT last_error ~ 'bobs.*does not exist|may not use' FROM ondatra.alert_messages WHERE sync_name = 't2'", 't', 'a right that ended ends the telling, with the reason');
 is($t->count_requests(path => '^/bobs'), 0, 'nothing was sent there');
 
 # --- other forms: Slack by its connector, PagerDuty's by fields
@@ -200,7 +200,7 @@ $t->script({path => '^/slack', answer => {json => {ok => JSON::PP::false, error 
 $t->run('t3');
 $t->admin("UPDATE ondatra.all_alerts SET next_attempt_at = NULL");
 $t->run('marker');
-$t->poll_sql("SELECT last_error FROM ondatra.alerts WHERE sync_name = 't3'", 'channel_not_found', 'a refusal inside a 200 is one');
+$t->poll_sql("SELECT last_error FROM ondatra.alert_messages WHERE sync_name = 't3'", 'channel_not_found', 'a refusal inside a 200 is one');
 $t->script({path => '^/slack', answer => {json => {ok => JSON::PP::true, ts => '1.2', channel => 'C1'}}});
 $t->admin("UPDATE ondatra.all_alerts SET next_attempt_at = NULL");
 $t->run('marker');
