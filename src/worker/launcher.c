@@ -210,6 +210,9 @@ static void leave(int code, Datum arg) {
 
 static void enter(void) {
   LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  if (!ond_state->launched)
+    ond_state->began_at = GetCurrentTimestamp(); /* shared memory may have been made long before the promotion */
+  ond_state->launched = true;
   ond_state->launcher = MyLatch;
   LWLockRelease(ond_state->lock);
   before_shmem_exit(leave, 0);

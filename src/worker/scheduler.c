@@ -121,7 +121,7 @@ static void end_lost_run(void *arg) {
   if (slot != NULL) {
     code = slot->error_code;
     message = slot->error_message;
-  } else if (run->started_at < ond_state->initialised_at) {
+  } else if (run->started_at < ond_state->began_at) {
     message = "the server was stopped or crashed during this run";
   }
   begin_briefly();

@@ -45,7 +45,7 @@ void ond_state_request(void) {
 static void fill_state(LWLock *lock) {
   memset(ond_state, 0, state_memory());
   ond_state->lock = lock;
-  ond_state->initialised_at = GetCurrentTimestamp();
+  ond_state->began_at = GetCurrentTimestamp();
   ond_state->n_slots = slots_max();
   for (int i = 0; i < ond_state->n_slots; i++) {
     ConditionVariableInit(&ond_state->slots[i].changed);

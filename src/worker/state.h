@@ -96,7 +96,8 @@ typedef struct OndWait {
 
 typedef struct OndState {
   LWLock *lock;
-  TimestampTz initialised_at;        /* start or crash restart of the server */
+  TimestampTz began_at;              /* to run syncs: start, crash restart or promotion of the server */
+  bool launched;                     /* a launcher was there since began_at */
   Latch *launcher;                   /* NULL: not running */
   bool relist;                       /* a wake found no room: list the databases again */
   TimestampTz starving_logged_at[3]; /* last said that there is no slot, no process, that a role has all that it may */

@@ -51,6 +51,16 @@ SELECT relname FROM pg_class
 WHERE relnamespace = 'ondatra'::regnamespace AND relkind IN ('r', 'S')
   AND oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'ondatra')::oid[]);
 
+-- a crash empties no table
+SELECT relname FROM pg_class WHERE relnamespace = 'ondatra'::regnamespace AND relpersistence <> 'p';
+
+-- what grows with every run is deleted along an index: by its age, and by its number within a sync
+SELECT r.relname, c.columns
+FROM (VALUES ('all_runs', 'finished_at'), ('all_runs', 'sync_id, run_id'), ('all_requests', 'finished_at'), ('all_sync_log', 'logged_at')) c (relname, columns)
+JOIN pg_class r ON r.relnamespace = 'ondatra'::regnamespace AND r.relname = c.relname
+WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = r.oid AND i.indpred IS NULL
+  AND pg_get_indexdef(i.indexrelid) LIKE '%USING btree (' || c.columns || ')');
+
 -- no function is a trap: all are C, or SQL with a pinned search_path; none is SECURITY DEFINER
 SELECT oid::regprocedure FROM pg_proc
 WHERE pronamespace = 'ondatra'::regnamespace AND (prosecdef OR (prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c') AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)));

@@ -73,6 +73,7 @@ SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attreli
 RESET ROLE;
 SELECT deptype, pg_describe_object(refclassid, refobjid, refobjsubid) FROM pg_depend
 WHERE classid = 'pg_class'::regclass AND objid = ('ondatra.state_' || :id)::regclass AND refclassid = 'pg_extension'::regclass;
+SELECT relpersistence FROM pg_class WHERE oid = ('ondatra.state_' || :id)::regclass;
 SELECT length(hash_seed) AS seed_bytes, version, hash_format, columns FROM ondatra.all_syncs;
 SET ROLE regress_ann;
 

@@ -64,6 +64,21 @@ $t->poll_sql('SELECT count(*) FROM ondatra.run_progress', '0', 'nothing runs');
 $t->script;
 $t->release;
 
+# --- what the server's own views tell while a run goes on: what it does, and what it has written, so that autovacuum hears of a long one
+$t->sql('CREATE TABLE mart.long AS SELECT i AS id, 0 AS v FROM generate_series(1, 40) i');
+$t->destination('long', {object => {upsert => {method => 'PUT', path => '/long/{{key}}'}}});
+my $long = $t->sync('long', 'mart.long', 'long');
+$t->script({method => 'PUT', path => '^/long/40$', answer => {misbehave => 'hang'}});
+$t->sql("SELECT ondatra.trigger_sync('long')");
+$t->poll_sql("SELECT sent || ' ' || in_flight FROM ondatra.run_progress", '39 1', 'a run has sent a part');
+is($t->sql("SELECT state || ' ' || query FROM pg_stat_activity WHERE backend_type = 'ondatra run'"), 'active ondatra run long', 'pg_stat_activity says what it does');
+$t->poll_sql("SELECT n_tup_ins >= 39 FROM pg_stat_all_tables WHERE relid = 'ondatra.state_$long'::regclass", 't', 'the statistics know of rows that it has recorded');
+is($t->sql('SELECT in_flight FROM ondatra.run_progress'), '1', 'before it has ended');
+$t->sql('SELECT ondatra.cancel_run(run_id) FROM ondatra.run_progress');
+$t->poll_sql('SELECT count(*) FROM ondatra.run_progress', '0', 'it is cancelled');
+$t->script;
+$t->release;
+
 # --- what is not committed
 $t->sql_fails("BEGIN; SELECT ondatra.create_sync('new', 'mart.b', 'b', key => '{id}'); SELECT ondatra.run_sync('new')",
     qr/was created or changed in this transaction.*HINT:  COMMIT first/s, 'a sync that is not committed');

@@ -65,6 +65,17 @@ is($t->admin('SELECT count(*) FROM ondatra.run_progress'), '1', 'DROP DATABASE o
 $t->admin('DROP DATABASE one WITH (FORCE)');
 is($t->admin("SELECT count(*) FROM pg_database WHERE datname = 'one'"), '0', 'a database with a schedule can be dropped');
 
+# --- a database whose DROP was interrupted: nobody may connect to it, and nobody tries
+$t->admin('CREATE DATABASE five TEMPLATE two');
+$t->admin("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'five'");
+$t->node->restart;
+quick_sync($t, 'b', schedule => '1 second', destination => {object => {upsert => {method => 'PUT', path => '/b/{{key}}'}}});
+$t->poll_sql("SELECT count(*) >= 3 FROM ondatra.sync_runs WHERE sync_name = 'b'", 't', 'others are looked after');
+unlike(Ondatra::Test::slurp($t->node->logfile), qr/invalid database "five"/, 'nobody tries to connect to an invalid database');
+$t->admin('DROP DATABASE five');
+$t->sql("SELECT ondatra.pause_sync('b'); SELECT ondatra.trigger_sync('a')");
+$t->poll(sub { $t->state->{hanging} > 0 }, 'a request hangs again');
+
 # --- DROP EXTENSION while it hangs
 $began = time;
 $t->admin('DROP EXTENSION ondatra CASCADE');
