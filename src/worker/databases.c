@@ -283,7 +283,7 @@ void ond_database_forget(Oid database) {
 
   LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
   d = find(database);
-  if (d != NULL && d->scheduler == 0)
+  if (d != NULL) /* a scheduler that has claimed it has not connected: nobody can be, and nobody will */
     d->oid = InvalidOid;
   LWLockRelease(ond_state->lock);
 }

@@ -156,7 +156,7 @@ extern bool ond_database_cron_look(Oid database, int64 every_us, TimestampTz *ne
 extern bool ond_database_next(TimestampTz now, const Oid *busy, int n_busy, OndDatabase *out, TimestampTz *look_at);
 /* A scheduler of it is being started: back off if it brings nothing. */
 extern void ond_database_started(Oid database, TimestampTz now);
-/* The database was dropped. */
+/* The database was dropped; also while a scheduler of it starts. */
 extern void ond_database_forget(Oid database);
 /* Forgets databases that are not in the list, and their ended slots. */
 extern void ond_database_keep_only(const Oid *oids, int n);
