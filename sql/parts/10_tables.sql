@@ -97,7 +97,7 @@ CREATE TABLE ondatra.all_syncs (
   columns       json NOT NULL,               -- the model's column signature: [{"name":…,"type":…}], compared at each run
   key_unique    boolean NOT NULL DEFAULT false,  -- an index of the model's table made the key unique: duplicates stop the sync
   hash_seed     bytea NOT NULL,              -- 16 secret random bytes: XXH3 seed and idempotency keys
-  hash_format   int NOT NULL DEFAULT 1,
+  hash_format   int NOT NULL DEFAULT 1,      -- of the versions in the state table: another one than the library's is a change that on_config_change decides
   -- where it stands
   state         text NOT NULL DEFAULT 'created' CHECK (state OPERATOR(pg_catalog.=) ANY ('{created,active,paused,error,archived}')),
   state_reason  text,

@@ -13,6 +13,7 @@
 
 #include "catalog/session.h"
 #include "engine/cursor.h"
+#include "engine/version.h"
 
 /* Has every transaction of this database that was open at `at` ended? A prepared one may be of before, whenever it was prepared. */
 static bool all_ended(TimestampTz at) {
@@ -42,7 +43,8 @@ static void write_cursor(int64 sync_id, const char *value, const char *seen, Tim
 OndPass ond_cursor_pass(const OndSync *sync) {
   int64 every = sync->options.full_every_us;
 
-  if (sync->options.cursor_column == NULL || sync->cursor_value == NULL || sync->resend || sync->mode == OND_MODE_REPLACE)
+  if (sync->options.cursor_column == NULL || sync->cursor_value == NULL || sync->resend || sync->mode == OND_MODE_REPLACE ||
+      sync->hash_format != OND_HASH_FORMAT)
     return OND_PASS_FULL;
   if (every > 0 && (sync->full_pass_at == 0 || GetCurrentTimestamp() - sync->full_pass_at >= every))
     return OND_PASS_FULL;

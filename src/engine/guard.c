@@ -14,6 +14,7 @@
 
 #include "catalog/session.h"
 #include "engine/guard.h"
+#include "engine/version.h"
 
 #define RESEND_PERCENT 10 /* on_config_change = hold: fewer go without asking */
 #define STATE_ROWS_MIN 20 /* a smaller loss of state rows is noise */
@@ -47,6 +48,8 @@ const char *ond_guard_config_change(const OndSync *sync, const char *definition)
   bool mapping = sync->sent_model != NULL && differs(sync->sent_mapping, sync->mapping);
   bool view = sync->sent_model != NULL && !model && sync->sent_definition != NULL && differs(sync->sent_definition, definition);
 
+  if (sync->hash_format != OND_HASH_FORMAT)
+    return "the format of versions";
   if (mapping)
     return model ? "the model and the mapping" : view ? "the view and the mapping" : "the mapping";
   return model ? "the model" : view ? "the view" : NULL;

@@ -53,6 +53,7 @@
 #include "engine/script.h"
 #include "engine/run.h"
 #include "engine/state_table.h"
+#include "engine/version.h"
 #include "engine/watch.h"
 #include "engine/window.h"
 
@@ -591,18 +592,20 @@ static void complete_pass(const Run *run) {
 static void note_sent(const Run *run) {
   const OndSync *s = run->sync;
   int64 rows = run->pass == OND_PASS_FULL ? run->diff->state_rows + run->counters.state_added - run->diff->verdicts[OND_V_FORGET] : s->state_rows;
-  Oid types[5] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
-  Datum values[5] = {Int64GetDatum(s->sync_id), CStringGetTextDatum(s->model)};
-  char nulls[5] = {' ', ' ', ' ', ' ', ' '};
+  Oid types[6] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT4OID};
+  Datum values[6] = {Int64GetDatum(s->sync_id), CStringGetTextDatum(s->model)};
+  char nulls[6] = {' ', ' ', ' ', ' ', ' ', ' '};
 
   if (rows == s->state_rows && s->sent_model != NULL && ond_guard_config_change(s, run->definition) == NULL)
     return;
   values[2] = ond_text_or_null(s->mapping, &nulls[2]);
   values[3] = ond_text_or_null(run->definition, &nulls[3]);
   values[4] = Int64GetDatum(Max(rows, 0));
+  values[5] = Int32GetDatum(OND_HASH_FORMAT);
   ond_spi(SPI_OK_UPDATE,
-          "UPDATE ondatra.all_syncs SET sent_model = $2, sent_mapping = $3, sent_definition = $4, state_rows = $5 WHERE sync_id OPERATOR(pg_catalog.=) $1",
-          5, types, values, nulls);
+          "UPDATE ondatra.all_syncs SET sent_model = $2, sent_mapping = $3, sent_definition = $4, state_rows = $5, hash_format = $6"
+          " WHERE sync_id OPERATOR(pg_catalog.=) $1",
+          6, types, values, nulls);
 }
 
 /* A run of its own when rows wait for an old request that may still arrive. */

@@ -8,6 +8,9 @@
 #include "core/change.h"
 #include "connector/mapping.h"
 
+/* Of the versions that are made here. Another one in all_syncs.hash_format: what is in the state table cannot be compared with them. */
+#define OND_HASH_FORMAT 1
+
 /* What the versions of a mapping's rows are made with. */
 typedef struct OndHasher {
   int n;

@@ -119,6 +119,26 @@ $t->run('view');
 $t->sql("CREATE OR REPLACE VIEW mart.v AS SELECT id, upper(v) AS v FROM mart.edited");
 held_is('view', 'config_change', qr/^the view changed, and 41 of 41 rows/, 'a view that was replaced');
 
+# --- versions of another format, as another release may have made them
+fresh('formed', 40);
+sub other_format {
+    my ($sync) = @_;
+    my $state = 'ondatra.state_' . $t->sql("SELECT sync_id FROM ondatra.syncs WHERE name = '$sync'");
+    $t->admin("UPDATE $state SET _hash = gen_random_uuid(); UPDATE ondatra.all_syncs SET hash_format = 0 WHERE name = '$sync'");
+    return;
+}
+other_format('formed');
+held_is('formed', 'config_change', qr/^the format of versions changed, and 40 of 40 rows would be sent again/, 'versions of another format');
+$t->sql(q{SELECT ondatra.update_sync('formed', options => '{"on_config_change": "rebase"}')});
+$t->run_is($t->run('formed'), {status => 'succeeded', rows_unchanged => 40, requests => 0}, 'another format, rebase: nothing goes');
+is($t->admin("SELECT hash_format FROM ondatra.all_syncs WHERE name = 'formed'"), '1', 'another format: then it is ours');
+$t->sql("UPDATE mart.formed SET v = 'x' WHERE id = 1");
+$t->run_is($t->run('formed'), {rows_updated => 1, rows_unchanged => 39}, 'another format: and runs go on');
+$t->sql(q{SELECT ondatra.update_sync('formed', options => '{"on_config_change": "hold", "cursor_column": "id"}')});
+$t->run('formed');
+other_format('formed');
+held_is('formed', 'config_change', qr/^the format of versions changed, and 40 of 40 rows/, 'another format, with a cursor: all rows are looked at');
+
 # --- changes
 fresh('many', 30);
 $t->sql(q{SELECT ondatra.update_sync('many', options => '{"max_changes": {"percent": 10, "floor": 29}}')});
