@@ -91,6 +91,12 @@ for my $case (
     $t->no_violations('bisection: nothing wrong');
 }
 
+# Cut only where nothing of the refused batch can have been kept, or keeping it twice does no harm.
+{
+    my ($run) = batch_run('no bisection', operation => {body => $array, query => {mode => 'atomic'}, idempotent => JSON::PP::false}, poisoned => [7]);
+    $t->run_is($run, {rows_created => 40, rows_failed => 10, requests => 5}, 'no bisection: a batch that is neither atomic nor idempotent fails as a whole');
+}
+
 # Everything refused: the run stops before it has filled failed_rows.
 {
     $t->reset_destination;

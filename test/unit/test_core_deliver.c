@@ -134,6 +134,22 @@ TEST(deliver_uses_all_its_connections) {
   CHECK(world.starts[39].at - world.starts[0].at <= 4 * c.latency_max + SIM_MS); /* five rounds */
 }
 
+TEST(deliver_does_not_wait_for_the_slowest_of_several) {
+  SimConfig c;
+  int together = 0;
+
+  sim_config_default(&c);
+  c.creates = 100;
+  c.latency_min = SIM_MS;
+  c.latency_max = 1000 * SIM_MS;
+  deliver(&c);
+  for (int i = 1; i < world.n_starts; i++) {
+    together += world.starts[i].at == world.starts[i - 1].at;
+  }
+  CHECK_INT(world.n_starts, 100);
+  CHECK(together < 30); /* four by four it would be 75 */
+}
+
 TEST(deliver_respects_retry_after_for_all_requests) {
   SimConfig c;
 
@@ -475,6 +491,18 @@ TEST(deliver_stops_when_every_row_is_refused) {
   deliver(&c);
   CHECK_INT(world.stop, OND_STOP_REFUSALS);
   CHECK_INT(sim_count(&world, OND_OUT_REJECTED), 100);
+}
+
+TEST(deliver_goes_on_after_refusals_when_a_row_was_accepted) {
+  SimConfig c;
+
+  one_at_a_time(&c, 12);
+  c.policy.breaker_refusals = 5;
+  STEPS(&c, ALL_ACCEPTED, {OND_ANSWER_REFUSED, 422, 0, 0}, {OND_ANSWER_REFUSED, 422, 0, 0}, {OND_ANSWER_REFUSED, 422, 0, 0},
+        {OND_ANSWER_REFUSED, 422, 0, 0}, {OND_ANSWER_REFUSED, 422, 0, 0}, {OND_ANSWER_REFUSED, 422, 0, 0});
+  deliver(&c);
+  CHECK_INT(world.stop, OND_STOP_NONE);
+  CHECK_INT(world.n_starts, 12);
 }
 
 TEST(deliver_leaves_the_rest_for_later_when_throttled_without_end) {

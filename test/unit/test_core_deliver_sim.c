@@ -195,6 +195,7 @@ static void check_row_starts(Sim *sim, const SimRow *row) {
   EXPECT_ROW(row, row->place == SIM_DURABLE);
   EXPECT_ROW(row, !row->unanswered || op->repeat_in_doubt);
   EXPECT_ROW(row, !row->answered || row->last != OND_ANSWER_AUTH);
+  EXPECT_ROW(row, !row->answered || row->last != OND_ANSWER_REFUSED || (op->bisect && sim->config->may_bisect));
   EXPECT_ROW(row, sim->now >= row->not_before);
   EXPECT_ROW(row, row->tries + row->not_started < sim->config->policy.retry.attempts * (levels(op->batch_rows) + 1));
 }
