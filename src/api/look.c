@@ -8,8 +8,10 @@
 
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 
 #include "api/api.h"
+#include "catalog/after.h"
 #include "catalog/edit.h"
 #include "engine/inspect.h"
 #include "worker/shared.h"
@@ -27,12 +29,27 @@ static OndSync *sync_to_look_at(FunctionCallInfo fcinfo) {
   return sync;
 }
 
+/* A sync that runs after others: which of them it waits for. */
+static void say_waits(const OndSync *sync) {
+  OndCall call;
+  char *waits, *since;
+
+  ond_call_begin(&call);
+  waits = ond_after_waits(sync, &since);
+  ond_call_end(&call);
+  if (waits != NULL) {
+    ereport(NOTICE, (errmsg("sync \"%s\" waits for the syncs that it runs after", sync->name), errdetail("Since it last ran (%s): %s.", since, waits),
+                     errhint("The run shown here is what ondatra.run_sync(%s) would do now.", quote_literal_cstr(sync->name))));
+  }
+}
+
 PG_FUNCTION_INFO_V1(ond_sql_plan_sync);
 Datum ond_sql_plan_sync(PG_FUNCTION_ARGS) {
   OndSync *sync = sync_to_look_at(fcinfo);
 
   InitMaterializedSRF(fcinfo, 0);
   ond_plan_sync(sync, fcinfo);
+  say_waits(sync);
   return (Datum)0;
 }
 

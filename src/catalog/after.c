@@ -11,6 +11,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 
+#include "catalog/after.h"
 #include "catalog/edit.h"
 #include "catalog/rows.h"
 #include "catalog/session.h"
@@ -90,4 +91,29 @@ void ond_after_check_drop(const OndSync *s) {
     ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("sync \"%s\" cannot be dropped: sync \"%s\" runs after it", s->name, child),
                     errhint("Change its option after first: ondatra.update_sync(%s, options => '{\"after\": null}').", quote_literal_cstr(child))));
   }
+}
+
+char *ond_after_waits(const OndSync *s, char **since) {
+  Oid types[] = {INT8OID};
+  Datum values[] = {Int64GetDatum(s->sync_id)};
+  MemoryContext caller = CurrentMemoryContext;
+  char *waits = NULL;
+
+  if (s->options.n_after > 0 &&
+      ond_spi(SPI_OK_SELECT,
+              "SELECT string_agg(format('sync \"%s\" has not ended as %s%s%s', p.name,"
+              " (SELECT string_agg(w, ' or ' ORDER BY i) FROM jsonb_array_elements_text(p.accept) WITH ORDINALITY x (w, i)),"
+              " CASE WHEN p.most IS NOT NULL THEN format(' with at most %s rows failed', p.most #>> '{}') END,"
+              " CASE WHEN t.state IN ('paused', 'error', 'archived') THEN format(' (it is in state %s)', t.state)"
+              "      WHEN r.finished_at > l.since THEN format(' (its run %s ended as %s)', r.run_id, r.status) END), '; '),"
+              " min(date_trunc('second', l.since)::text)"
+              " FROM ondatra.all_syncs s CROSS JOIN LATERAL " OND_AFTER_SINCE " l CROSS JOIN LATERAL " OND_AFTER_PARENTS
+              "LEFT JOIN ondatra.all_syncs t ON t.name = p.name LEFT JOIN ondatra.all_runs r ON r.run_id = t.last_run_id"
+              " WHERE s.sync_id = $1 AND d.finished_at IS NULL",
+              1, types, values, NULL) > 0) {
+    waits = ond_row_text(1, caller);
+    *since = ond_row_text(2, caller);
+  }
+  MemoryContextSwitchTo(caller);
+  return waits;
 }

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog/after.h"
 #include "catalog/edit.h"
 #include "catalog/session.h"
 #include "catalog/sync.h"
@@ -48,26 +49,10 @@ static void text_column(uint64 row, int number, char *out, size_t size) {
   strlcpy(out, text != NULL ? text : "", size);
 }
 
-/*
- * "All syncs that it runs after have finished well since it last ran": counted anew each time, so that nothing has to be remembered. A run of a few rows
- * neither starts others nor counts as having run.
- */
-static const char after_sql[] =
-    "LEFT JOIN LATERAL ("
-    "  SELECT coalesce((SELECT r.started_at FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.started_at IS NOT NULL AND NOT r.canary "
-    "                   ORDER BY r.run_id DESC LIMIT 1), s.created_at) AS since) l ON s.options ? 'after' "
-    "LEFT JOIN LATERAL ("
-    "  SELECT max(d.finished_at) AS finished_at FROM jsonb_array_elements(s.options -> 'after') a(v) "
-    "  CROSS JOIN LATERAL (SELECT coalesce(a.v ->> 'sync', a.v #>> '{}') AS name, coalesce(a.v -> 'accept', '[\"succeeded\"]') AS accept, "
-    "                             a.v -> 'max_failed' AS most) p "
-    "  LEFT JOIN LATERAL ("
-    "    SELECT min(r.finished_at) AS finished_at FROM ondatra.all_syncs t JOIN ondatra.all_runs r ON r.sync_id = t.sync_id "
-    "    WHERE t.name = p.name AND r.finished_at > l.since AND NOT r.canary AND p.accept ? r.status "
-    "      AND (p.most IS NULL OR r.rows_failed + r.rows_invalid + r.deletes_failed <= greatest("
-    "           CASE jsonb_typeof(p.most) WHEN 'number' THEN p.most::numeric WHEN 'object' THEN coalesce((p.most ->> 'floor')::numeric, 0) ELSE 0 END, "
-    "           CASE jsonb_typeof(p.most) WHEN 'string' THEN rtrim(p.most #>> '{}', '% ')::numeric WHEN 'object' THEN (p.most ->> 'percent')::numeric "
-    "             ELSE 0 END * r.rows_scanned / 100))) d ON true "
-    "  HAVING count(*) = count(d.finished_at)) f ON s.options ? 'after' ";
+/* "All syncs that it runs after have finished well since it last ran": counted anew each time, so that nothing has to be remembered. */
+static const char after_sql[] = "LEFT JOIN LATERAL " OND_AFTER_SINCE " l ON s.options ? 'after' "
+                                "LEFT JOIN LATERAL (SELECT max(d.finished_at) AS finished_at FROM " OND_AFTER_PARENTS
+                                "HAVING count(*) = count(d.finished_at)) f ON s.options ? 'after' ";
 
 /* "Did not get through": interrupted, or failed without having started. */
 static const char due_columns[] =

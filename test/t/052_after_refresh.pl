@@ -31,9 +31,14 @@ $t->sql_fails(q{SELECT ondatra.update_sync('a', options => '{"after": ["a"]}')},
 $t->sync('c', 'mart.c', 'c', options => {after => [{sync => 'a'}, {sync => 'b', accept => ['succeeded', 'partial'], max_failed => '20%'}]});
 $t->sync('d', 'mart.c', 'c', options => {after => ['c']});
 $t->sql_fails(q{SELECT ondatra.update_sync('a', options => '{"after": ["d"]}')}, qr/sync "a" cannot run after "d": they would wait for each other.*The circle is a, d, c, a\./s, 'a circle');
+sub waits { my ($sync) = @_; return ($t->psql_as('ann', "SELECT * FROM ondatra.plan_sync('$sync')"))[2] }
+my $both = qr/^.*NOTICE:  sync "c" waits for the syncs that it runs after\nDETAIL:  Since it last ran \(\d{4}-[^)]*\): sync "a" has not ended as succeeded; sync "b" has not ended as /;
+like(waits('c'), qr/${both}succeeded or partial with at most 20% rows failed\.\nHINT:  .*ondatra\.run_sync\('c'\)/, 'plan_sync says whom it waits for');
+is(waits('a'), '', 'a sync that runs after none waits for none');
 $t->run('a');
 marker();
 is(runs('c'), '', 'one of two is not enough');
+like(waits('c'), qr/: sync "b" has not ended/, 'plan_sync: for the other one');
 $t->run('b');
 run_is_over('c', 1, 'both have finished: it runs');
 is(runs('c'), 'after succeeded', 'trigger after');
@@ -58,6 +63,7 @@ $t->run_is($t->run('b'), {status => 'partial', rows_failed => 3}, 'three of ten 
 $t->run('a');
 marker();
 is(runs('c'), 'after succeeded, after succeeded', 'more than max_failed');
+like(waits('c'), qr/: sync "b" has not ended as succeeded or partial with at most 20% rows failed \(its run \d+ ended as partial\)\./, 'plan_sync: the run that did not do');
 $t->script({method => 'PUT', path => '^/b/1$', answer => {status => 422}});
 $t->sql("UPDATE mart.b SET v = 'z' || v");
 $t->run_is($t->run('b'), {status => 'partial', rows_failed => 1}, 'one of ten fails');
@@ -72,8 +78,12 @@ is(runs('c'), join(', ', ('after succeeded') x 3), 'a run of a few rows starts n
 # --- paused, restarted, dropped
 $t->sql("SELECT ondatra.pause_sync('c')");
 $t->run('a');
+$t->sql("SELECT ondatra.pause_sync('b')");
+like(waits('c'), qr/: sync "b" has not ended .* \(it is in state paused\)\./, 'plan_sync: a parent that rests');
+$t->sql("SELECT ondatra.resume_sync('b')");
 $t->run('b');
 marker();
+is(waits('c'), '', 'it waits for none of them any more');
 is(runs('c'), join(', ', ('after succeeded') x 3), 'paused: it waits');
 $t->node->restart;
 $t->sql("SELECT ondatra.resume_sync('c')");
