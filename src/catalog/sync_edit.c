@@ -133,17 +133,30 @@ bool ond_sync_lock_of_run(int64 run_id) {
                  "WHERE r.run_id OPERATOR(pg_catalog.=) $1) FOR UPDATE OF s") > 0;
 }
 
+/* Runs whose process could not write their end, because it was ended for the drop or died: nobody else will. */
+static void end_runs_of_dropped(int64 sync_id) {
+  Oid types[] = {INT8OID};
+  Datum values[] = {Int64GetDatum(sync_id)};
+  MemoryContext caller = CurrentMemoryContext;
+  int n = (int)ond_spi(SPI_OK_UPDATE_RETURNING,
+                       "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_message = 'the sync was dropped' "
+                       "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL RETURNING run_id",
+                       1, types, values, NULL);
+  int64 *ids = ond_rows_int64(n, caller);
+
+  for (int i = 0; i < n; i++)
+    ond_notify_run(ids[i], sync_id, "cancelled");
+  MemoryContextSwitchTo(caller);
+}
+
 void ond_sync_delete(int64 sync_id) {
   (void)ond_sync_lock(sync_id);
   (void)ond_held_runs_end(sync_id, 0, "The sync was dropped.");
+  end_runs_of_dropped(sync_id);
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.run_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.jobs WHERE sync_id OPERATOR(pg_catalog.=) $1");
-  run_for(sync_id, SPI_OK_UPDATE,
-          "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_message = 'the sync was "
-          "dropped' "
-          "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_requests WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_sync_log WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_alerts WHERE sync_id OPERATOR(pg_catalog.=) $1");

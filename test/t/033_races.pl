@@ -176,12 +176,22 @@ for my $case (['parts', 'parts_b', 'a partition that is reloaded', 'TRUNCATE mar
     $t->poll_sql('SELECT count(*) FROM ondatra.run_progress', '0', 'nothing runs');
 
     # pause and drop in one transaction: the run that is cancelled wants to write what this transaction has locked
+    $t->sql('CREATE TABLE mart.heard ()');
+    my $listener = session($t, 'ann', "LISTEN ondatra;\nDO \$\$ BEGIN WHILE NOT EXISTS (SELECT FROM mart.heard) LOOP PERFORM pg_sleep(0.02); END LOOP; END \$\$;\nSELECT 1;\n");
+    $t->poll_sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %mart.heard%'", '1', 'somebody listens');
     $t->sql("UPDATE mart.edited SET v = 'y'");
     $run_id = hang('edited');
     $t->sql("BEGIN; SELECT ondatra.pause_sync('edited'); SELECT ondatra.drop_sync('edited'); COMMIT");
     is($t->admin("SELECT count(*) FROM ondatra.syncs WHERE name = 'edited'") . $t->admin("SELECT count(*) FROM pg_class WHERE relname = '$state'"), '00', 'pause and drop in one transaction, beside a run');
     is($t->sql("SELECT status FROM ondatra.sync_runs WHERE run_id = $run_id"), 'cancelled', 'its run is cancelled');
     go_on();
+    quick_sync($t, 'told');
+    my $other_id = hang('told');
+    $t->sql("SELECT ondatra.drop_sync('told')");
+    go_on();
+    $t->sql('INSERT INTO mart.heard DEFAULT VALUES');
+    my ($heard) = finish($listener);
+    like($heard, qr/"run_id": $_, "sync_id": \d+, "status": "cancelled"/, 'and its end is told, as that of any run') for $run_id, $other_id;
     $t->sql_fails("BEGIN; SELECT ondatra.update_sync('other', options => '{\"batch_size\": 3}'); PREPARE TRANSACTION 'x'", qr/cannot PREPARE/, 'an edit cannot be left to a prepared transaction');
 }
 
