@@ -84,6 +84,16 @@ static void ending_of_counters(const OndDeliveryResult *delivery, const OndCount
     e->status = failed + c->invalid + c->pending + c->deletes_pending > 0 ? "partial" : "succeeded";
 }
 
+/* Nothing went wrong in this run, and yet not all is there: who looks at it must see that. */
+static void say_held_back(const OndCounters *c, OndRunEnd *e) {
+  if (e->message != NULL || c->held_back == 0)
+    return;
+  e->message = psprintf(c->held_back == 1 ? INT64_FORMAT " row is held back: it failed in an earlier run, and has not changed since"
+                                          : INT64_FORMAT " rows are held back: they failed in an earlier run, and have not changed since",
+                        c->held_back);
+  e->detail = pstrdup("Hint: The view ondatra.failed_rows says why and when they go again; ondatra.retry_failed() sends them at once.");
+}
+
 /* There is no access token, or a function of the owner's cannot go on. */
 static void ending_of_words(const OndError *err, OndRunEnd *e) {
   char *detail = err->detail[0] != '\0' ? pstrdup(err->detail) : NULL;
@@ -104,7 +114,10 @@ void ond_run_end_of_delivery(const OndDeliveryResult *delivery, const OndCounter
     return;
   }
   switch (delivery->stop) {
-    case OND_STOP_NONE: ending_of_counters(delivery, counters, e); return;
+    case OND_STOP_NONE:
+      ending_of_counters(delivery, counters, e);
+      say_held_back(counters, e);
+      return;
     case OND_STOP_RATE:
       ending_of_counters(delivery, counters, e);
       if (e->message == NULL)
