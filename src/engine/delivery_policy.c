@@ -3,6 +3,8 @@
  */
 #include "postgres.h"
 
+#include "storage/fd.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -10,6 +12,7 @@
 #include "engine/way.h"
 
 #define IN_DOUBT_EXTRA_US 30000000
+#define OTHER_FDS         8 /* of the lent ones: idle connections, a token request, wait sets */
 
 /* --- policy ----------------------------------------------------------------------------------------------- */
 
@@ -80,6 +83,8 @@ void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy) {
   policy->concurrency = limits->concurrency;
   if (spec->sync->options.concurrency > 0)
     policy->concurrency = Min(policy->concurrency, spec->sync->options.concurrency);
+  /* the server lends a third of its file descriptors (AcquireExternalFD); a request beyond that would fail */
+  policy->concurrency = Min(policy->concurrency, Max(max_safe_fds / 3 - OTHER_FDS, 1));
   policy->ordered = (spec->sync->mode == OND_MODE_APPEND || spec->sync->mode == OND_MODE_INSERT) && policy->concurrency == 1;
   policy->retry = limits->retry;
   policy->create = route_policy(spec, OND_ROUTE_CREATE);

@@ -74,4 +74,17 @@ like(Ondatra::Test::slurp($log), qr/HINT:  Raise max_worker_processes/, 'the hin
 all_delivered('max_worker_processes');
 is(log_lines('no worker process is free'), 1, 'it was said once');
 is($t->admin("SELECT count(*) FROM ondatra.all_runs WHERE status <> 'succeeded'"), '0', 'no run failed for it');
+
+# --- max_files_per_process: as many requests at once as connections can be opened, not more, and none fails for it
+$t->admin("ALTER SYSTEM RESET ondatra.max_destinations_per_role");
+$t->node->append_conf('postgresql.conf', "max_worker_processes = 24\nmax_files_per_process = 100\n");
+$t->node->restart;
+$t->reset_destination;
+$t->script({method => 'PUT', answer => {records => JSON::PP::true, delay_ms => 100}});
+$t->sql('CREATE TABLE mart.files AS SELECT i AS id FROM generate_series(1, 300) i');
+$t->destination('files', {concurrency => 200});
+$t->sync('files', 'mart.files', 'files');
+$t->run_is($t->run('files'), {status => 'succeeded', rows_created => 300, rows_failed => 0, requests => 300, retries => 0}, 'a concurrency that the server has no descriptors for');
+my $at_once = $t->state->{in_flight_max};
+ok($at_once >= 10 && $at_once <= 33, "goes on with fewer connections: $at_once");
 done_testing;
