@@ -112,21 +112,22 @@ double ond_log_requests_share(void) {
   return log_requests_share;
 }
 
-static void define_retention(const char *age, const char *count, const char *what, const char *which, int *minutes, int *number) {
-  DefineCustomIntVariable(age, psprintf("Sets how long %s stay.", what), "-1 keeps all.", minutes, *minutes, -1, INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN,
+/* The server keeps the pointers of descriptions: literals, and nothing that is allocated. */
+static void define_retention(const char *name, const char *what_for, int *minutes) {
+  DefineCustomIntVariable(name, what_for, "-1 keeps all.", minutes, *minutes, -1, INT_MAX / 60, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+}
+
+static void define_retention_count(const char *name, const char *what_for, int *number) {
+  DefineCustomIntVariable(name, what_for, "The newest ones; what is more is deleted now and then. -1 keeps all.", number, *number, -1, INT_MAX, PGC_SIGHUP, 0,
                           NULL, NULL, NULL);
-  DefineCustomIntVariable(count, psprintf("Sets how many %s of each sync stay.", which), "The newest ones; what is more is deleted now and then. -1 keeps all.",
-                          number, *number, -1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 static void define_records(void) {
-  define_retention("ondatra.request_retention", "ondatra.request_retention_count", "requests in ondatra.requests", "requests",
-                   &ond_setting_request_retention_min, &ond_setting_request_retention_count);
-  define_retention("ondatra.log_retention", "ondatra.log_retention_count", "lines in ondatra.sync_log", "lines of the log",
-                   &ond_setting_log_retention_min, &ond_setting_log_retention_count);
-  DefineCustomIntVariable("ondatra.run_retention_count", "Sets how many finished runs of each sync stay.",
-                          "The newest ones; what is more is deleted now and then. -1 keeps all.", &ond_setting_run_retention_count,
-                          ond_setting_run_retention_count, -1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+  define_retention("ondatra.request_retention", "Sets how long requests in ondatra.requests stay.", &ond_setting_request_retention_min);
+  define_retention("ondatra.log_retention", "Sets how long lines in ondatra.sync_log stay.", &ond_setting_log_retention_min);
+  define_retention_count("ondatra.request_retention_count", "Sets how many requests of each sync stay.", &ond_setting_request_retention_count);
+  define_retention_count("ondatra.log_retention_count", "Sets how many lines of the log of each sync stay.", &ond_setting_log_retention_count);
+  define_retention_count("ondatra.run_retention_count", "Sets how many finished runs of each sync stay.", &ond_setting_run_retention_count);
   DefineCustomStringVariable("ondatra.log_requests", "Sets which requests of runs are recorded in ondatra.requests.",
                              "none, errors, all, or a percentage such as 1%: errors and so many of the others.", &log_requests, "errors", PGC_SUSET, 0,
                              check_log_requests, assign_log_requests, NULL);

@@ -116,6 +116,8 @@ is($t->count_requests(path => '/contacts'), $before, 'and nothing that was deliv
 # --- every setting, while it runs
 $t->admin('ALTER SCHEMA mart OWNER TO ann; ALTER TABLE mart.people OWNER TO ann');
 $t->sql(q{SELECT ondatra.update_sync('people', schedule => '1 second')});
+is($t->admin(q{SELECT string_agg(name || ': ' || short_desc, E'\n') FROM pg_settings WHERE name LIKE 'ondatra.%' AND short_desc !~ '^[A-Z][A-Za-z0-9_.,()'' -]+[.]$'}), '',
+    'what settings are for can be read in every session');
 my @settings = map { [split /\|/, $_, -1] } split /\n/, $t->admin(q{SELECT name, context, vartype, setting, coalesce(min_val, ''), coalesce(max_val, '') FROM pg_settings WHERE name LIKE 'ondatra.%' ORDER BY 1});
 cmp_ok(scalar @settings, '>', 12, 'the settings');
 my %values = ('ondatra.allowed_hosts' => '127.0.0.1, localhost, db.internal', 'ondatra.key_file' => $key_file, 'ondatra.ca_file' => '/etc/ssl/certs/ca-certificates.crt', 'ondatra.log_requests' => 'all');
