@@ -21,6 +21,9 @@ $t->sync('people', 'mart.people', 'crm');
 $t->run_is($t->run('people'), {status => 'succeeded', rows_created => 30}, 'the original sends');
 $t->sync('scheduled', 'mart.people', 'crm', schedule => '1 second', options => {max_changes => 1000});
 $t->sync('by_token', 'mart.people', 'tokens', paused => \'true');
+$t->sql('SELECT ondatra.create_destination(' . Ondatra::Test::arguments(name => 'ops', base_url => $t->url . '/ops') . ')');
+$t->sync('alarm', 'SELECT 1 AS id', 'crm', options => {alert => {destination => 'ops'}}, paused => \'true');
+$t->sql(q{SELECT ondatra.archive_sync('alarm')});
 $t->poll_sql("SELECT count(*) > 0 FROM ondatra.sync_runs WHERE sync_name = 'scheduled' AND status = 'succeeded'", 't', 'so does its schedule');
 
 my $changes = q{UPDATE mart.people SET email = 'changed ' || random(); SELECT ondatra.trigger_sync('people') > 0, ondatra.trigger_sync('people') > 0};
@@ -37,6 +40,7 @@ sub sends_all {
 sub sends_nothing {
     my ($node, $database, $reason, $name) = @_;
     my $before = $t->count_requests;
+    $node->safe_psql($database, q{UPDATE ondatra.all_syncs SET state = 'error', state_reason = 'planted' WHERE name = 'alarm'});
     is($node->safe_psql($database, $changes), 't|t', "$name: rows change, and a trigger asks for runs as ever");
     my %calls = (
         'reconcile_sync' => "SELECT * FROM ondatra.reconcile_sync('people')",
@@ -52,6 +56,9 @@ sub sends_nothing {
     $t->poll(sub { Ondatra::Test::slurp($node->logfile) =~ /database "$database" is not armed: no sync runs in it.*?DETAIL:  $reason/s }, "$name: the log says so, too");
     $t->poll(sub { $node->safe_psql($database, "SELECT count(*) FROM ondatra.run_requests r JOIN ondatra.syncs s USING (sync_id) WHERE s.name = 'people'") eq '1' },
         "$name: requests do not pile up");
+    $t->poll(sub { $node->safe_psql($database, "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'ondatra scheduler%' AND datname = current_database()") eq '0' });
+    is($node->safe_psql($database, 'SELECT count(*) FROM ondatra.all_alerts'), '0', "$name: nobody is alerted");
+    $node->safe_psql($database, q{UPDATE ondatra.all_syncs SET state = 'archived' WHERE name = 'alarm'});
     is($node->safe_psql($database, "SELECT creates, updates FROM ondatra.plan_sync('people')"), '0|30', "$name: looking is allowed");
     is($t->count_requests, $before, "$name: nothing was sent");
 }

@@ -43,10 +43,10 @@ $t->admin('ALTER ROLE ann RESET ALL; ALTER DATABASE postgres RESET ALL');
 # --- the lock of a run: the model gives back and takes every advisory lock that it can; others take them, too
 $t->sql("UPDATE mart.a SET v = v || '+'");
 my $sync_id = $t->admin("SELECT sync_id FROM ondatra.all_syncs WHERE name = 'a'");
-my $squatter = session($t, 'bob', "SET client_min_messages = error; SELECT count(pg_try_advisory_lock(i)), count(pg_try_advisory_lock(i, $sync_id)), count(pg_try_advisory_lock($sync_id, i)) "
-    . "FROM generate_series(0, 20) i;\n" . wait_for_lock('public.gate'));
 $t->sql(q{CREATE FUNCTION mart.unlock() RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_unlock_all(); RETURN 1; END'});
 $t->sql(q{SELECT ondatra.update_sync('a', model => 'SELECT id, v, mart.unlock() AS u FROM mart.a', key => '{id}')});
+my $squatter = session($t, 'bob', "SET client_min_messages = error; SELECT count(pg_try_advisory_lock(i)), count(pg_try_advisory_lock(i, $sync_id)), count(pg_try_advisory_lock($sync_id, i)) "
+    . "FROM generate_series(0, 20) i;\n" . wait_for_lock('public.gate'));
 $t->script({method => 'PUT', answer => {misbehave => 'hang'}});
 $t->poll(sub { $t->admin("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory'") eq 't' }, 'somebody has taken advisory locks');
 my ($begun, $run_id, $why) = $t->psql_as('ann', "SELECT run_id FROM ondatra.run_sync('a', wait => false)");
