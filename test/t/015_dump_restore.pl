@@ -32,7 +32,8 @@ is($t->count_requests, $before, 'and sends nothing');
 is($node->safe_psql('copy', q{SELECT count(*) FROM ondatra.sync_runs}), '2', 'its number does not collide with the old one');
 is($node->safe_psql('copy', q{SELECT has_table_privilege('bob', c.oid, 'SELECT') FROM pg_class c WHERE relname = 'state_1'}), 'f', 'others still may not read the state');
 
-$node->safe_psql('postgres', 'DROP EXTENSION ondatra');
+my ($dropped, undef, $why) = $node->psql('postgres', 'DROP EXTENSION ondatra');
+is($dropped, 0, 'nothing of ours is in the way of DROP EXTENSION') or diag($why);
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'ondatra'}), '0',
     'DROP EXTENSION takes the state tables along');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_namespace WHERE nspname = 'ondatra'}), '0', 'and the schema');

@@ -38,6 +38,15 @@ if ($version < 170000) {
 # --- the role may not connect
 $t->admin('REVOKE CONNECT ON DATABASE postgres FROM PUBLIC');
 my $before = asked_for('CONNECT', qr/42501 role "ann", which owns the sync, may not connect to database "postgres" GRANT CONNECT/, qr/may not connect/);
+# Others make the scheduler look again and again; what cannot start is not tried each time.
+$t->admin('GRANT CONNECT ON DATABASE postgres TO bob; CREATE SCHEMA bob AUTHORIZATION bob');
+$t->sql_as('bob', "CREATE TABLE bob.t (id int PRIMARY KEY); SELECT ondatra.create_destination('b', base_url => '" . $t->url . "'); SELECT ondatra.create_sync('b', 'bob.t', 'b', options => '{\"on_empty\": \"run\"}')");
+for my $n (1 .. 8) {
+    $t->sql_as('bob', "SELECT ondatra.trigger_sync('b')");
+    $t->poll(sub { $t->admin("SELECT count(*) FROM ondatra.all_runs WHERE sync_name = 'b' AND status = 'succeeded'") eq $n }) or die 'others do not run';
+}
+is($t->admin("SELECT count(*) FROM (SELECT finished_at - lag(finished_at) OVER w AS gap, row_number() OVER w AS n FROM ondatra.all_runs WHERE sync_name = 'a' AND run_id > $before AND status = 'failed' WINDOW w AS (ORDER BY run_id)) x "
+    . "WHERE gap < interval '1 second' * power(2, n - 2)"), '0', 'CONNECT: each try waits twice as long as the one before');
 $t->admin('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
 $t->poll_sql("SELECT bool_or(status = 'succeeded') FROM ondatra.sync_runs WHERE run_id > $before", 't', 'CONNECT: it runs when it may again');
 

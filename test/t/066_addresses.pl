@@ -53,7 +53,7 @@ for my $call (sort keys %calls) {
     like("$out$err", $refused, "$call does not connect to a private address");
 }
 $t->psql_as('ann', q{SELECT ondatra.run_sync('ann_broken')});
-$t->poll(sub { $t->admin(q{SELECT last_error FROM ondatra.alerts WHERE sync_name = 'ann_broken'}) =~ $refused }, 'nor does an alert');
+$t->poll(sub { $t->admin(q{SELECT last_error FROM ondatra.alert_messages WHERE sync_name = 'ann_broken'}) =~ $refused }, 'nor does an alert');
 is($t->count_requests, 0, 'no connection was made');
 for my $call (sort keys %calls) {
     my $before = $t->count_requests;
