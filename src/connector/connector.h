@@ -211,7 +211,7 @@ typedef struct OndOperationInfo {
   int n_steps;                /* 0: one request; else a job of so many */
   int resumes_at;             /* the first step from which on no step needs the rows; n_steps: none */
   int carries_at;             /* the first step that carries rows */
-  int open_max;               /* jobs of the account at once; 0: no limit */
+  int open_max;               /* jobs of the destination at once, over all its syncs; 0: no limit */
   int64_t job_timeout_ms;     /* how long one may take */
 } OndOperationInfo;
 extern const OndOperationInfo *ond_operation_info(const OndOperation *o);

@@ -20,20 +20,13 @@
 #include <assert.h>
 #include <string.h>
 
-#include "core/deliver.h"
-#include "core/mem.h"
+#include "core/deliver_list.h"
 
 #define WINDOW_FAST_US 100000
 #define WINDOW_SLOW_US 400000
 #define POLL_MAX_US 50000
 #define EARLIER(a, b) ((a) < (b) ? (a) : (b))
 #define HELD_WINDOWS 4       /* rows in memory, in windows of the largest size */
-
-typedef struct TaskList {
-  OndTask *head, *tail;
-  int n;
-  size_t bytes;
-} TaskList;
 
 typedef struct Delivery {
   const OndDeliveryIo *io;
@@ -56,6 +49,8 @@ typedef struct Delivery {
   int64_t window_since;      /* when the last window was committed */
   int64_t resolved_since;    /* of the oldest in resolved */
   int64_t permit_at;         /* no permit before */
+  int64_t barred_at[OND_ROUTES]; /* nothing begins before */
+  int64_t barred_since;      /* since when nothing could begin and nothing of ours was answered; 0: not */
   bool starved;              /* something is ready but has no permit */
   int64_t starved_since;
   int failures, auth_failures, throttled;
@@ -75,46 +70,6 @@ static const OndDeliveryOp *route_policy(const Delivery *d, OndRoute route) {
     case OND_ROUTE_CREATE: break;
   }
   return &d->policy->create;
-}
-
-/* --- lists ------------------------------------------------------------------------------------------------ */
-
-static void push(TaskList *list, OndTask *task) {
-  task->next = NULL;
-  if (list->tail != NULL)
-    list->tail->next = task;
-  else
-    list->head = task;
-  list->tail = task;
-  list->n++;
-  list->bytes += task->bytes;
-}
-
-static OndTask *pop(TaskList *list) {
-  OndTask *task = list->head;
-
-  list->head = task->next;
-  if (list->head == NULL)
-    list->tail = NULL;
-  list->n--;
-  list->bytes -= task->bytes;
-  task->next = NULL;
-  return task;
-}
-
-static void append_all(TaskList *to, TaskList *from) {
-  while (from->head != NULL)
-    push(to, pop(from));
-}
-
-/* The list's tasks as an array (malloc). */
-static OndTask **as_array(const TaskList *list) {
-  OndTask **array = ond_malloc(sizeof(OndTask *) * (size_t)(list->n > 0 ? list->n : 1));
-  int i = 0;
-
-  for (OndTask *t = list->head; t != NULL; t = t->next)
-    array[i++] = t;
-  return array;
 }
 
 /* --- resolving -------------------------------------------------------------------------------------------- */
@@ -359,6 +314,7 @@ static void take_failure(Delivery *d, OndRequest *r, const OndReply *reply) {
 static void take_answer(Delivery *d, OndRequest *r, OndReply *reply) {
   d->in_flight--;
   d->flying[r->route]--;
+  d->barred_since = 0;
   d->stats->in_flight = d->in_flight;
   d->io->permit_done(d->io->arg);
   r->wire = NULL;
@@ -408,7 +364,7 @@ static void refill(Delivery *d) {
   if (d->drained || d->stop != OND_STOP_NONE || d->ready.n > d->window_rows / 2)
     return;
   /* not while nothing could start anyway: what waits for a permit in a window would be in doubt after a crash */
-  if (d->permit_at > d->io->clock(d->io->arg))
+  if (d->permit_at > d->io->clock(d->io->arg) || d->barred_since != 0)
     return;
   while (d->staged.n < d->window_rows && may_hold_more(d)) {
     OndTask *task = d->io->next(d->io->arg);
@@ -507,6 +463,8 @@ static bool route_is_open(const Delivery *d, OndRoute route) {
   const OndDeliveryOp *op = route_policy(d, route);
   int n = d->flying[route];
 
+  if (d->barred_at[route] > d->io->clock(d->io->arg))
+    return false;
   if (op->open_max <= 0)
     return true;
   for (const OndRequest *r = d->waiting; r != NULL; r = r->next)
@@ -652,6 +610,26 @@ static bool start(Delivery *d, OndRequest *r) {
   }
 }
 
+/* Whether the request may begin, as the engine sees it; false: not yet, nor any other of its route. */
+static bool may_begin(Delivery *d, OndRequest *r, int64_t now) {
+  int64_t wait;
+
+  if (r->open)
+    return true;
+  wait = d->io->begin(d->io->arg, r);
+  if (wait == 0) {
+    d->barred_since = 0;
+    return true;
+  }
+  if (d->barred_since == 0)
+    d->barred_since = now;
+  else if (now - d->barred_since > d->policy->permit_wait_max_us)
+    d->stop = OND_STOP_RATE;
+  d->barred_at[r->route] = now + wait;
+  request_wait(d, r, now + wait);
+  return false;
+}
+
 /* Asks for a permit; false: there is none now, d->permit_at says when to ask again. */
 static bool get_permit(Delivery *d, const OndRequest *r, int64_t now) {
   int64_t wait = d->io->permit(d->io->arg, r);
@@ -689,6 +667,8 @@ static void launch(Delivery *d) {
       d->io->permit_done(d->io->arg);
       permit = false;
     }
+    if (!may_begin(d, r, now))
+      continue;
     if (!permit && !get_permit(d, r, now)) {
       request_wait(d, r, now);
       break;

@@ -20,7 +20,8 @@
  *   - a task is resolved exactly once;
  *   - no two tries of one task are in flight at the same time;
  *   - after commit() returned false nothing is started and nothing committed;
- *   - requests of an operation start only when those of the operation before have ended.
+ *   - requests of an operation start only when those of the operation before have ended;
+ *   - nothing is begun that begin() has not let begin, and what waits for that keeps nothing waiting that goes on.
  */
 #ifndef OND_CORE_DELIVER_H
 #define OND_CORE_DELIVER_H
@@ -98,6 +99,7 @@ typedef struct OndDeliveryIo {
   void *arg;
   OndTask *(*next)(void *arg);                                        /* the next planned change; NULL: no more */
   bool (*commit)(void *arg, OndTask **resolved, int n_resolved, OndTask **window, int n_window, int window_no); /* durable or false; resolved tasks are freed by it */
+  int64_t (*begin)(void *arg, OndRequest *request);                   /* before its first start, perhaps more than once: 0: it may; > 0: microseconds after which to ask again */
   OndStart (*start)(void *arg, OndRequest *request, int *bad);
   OndRequest *(*take)(void *arg, OndReply *reply);                    /* a request whose answer is there, or NULL */
   void (*poll)(void *arg, int64_t wait_us);
@@ -130,7 +132,7 @@ typedef struct OndDeliveryPolicy {
   int breaker_auth;          /* consecutive 401/403; default 3 */
   int breaker_refusals;      /* rows refused or not mentioned by answers, without one accepted; default 100 */
   int breaker_throttled;     /* consecutive 429s: the rest is left for later; default 20 */
-  int64_t permit_wait_max_us; /* a longer wait for the rate limit ends the run, the rest pending; default 15 min */
+  int64_t permit_wait_max_us; /* a longer wait for the rate limit, or to begin while nothing of ours goes on, ends the run, the rest pending; default 15 min */
   int window_rows_max;       /* default 20000 */
   size_t window_bytes_max;   /* payload held in memory, from next() to its ack; one task may pass it; default 32 MB */
   int ack_rows;              /* default 2000 */

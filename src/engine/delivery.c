@@ -20,7 +20,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include <limits.h>
 #include <time.h>
 
 #include "catalog/settings.h"
@@ -37,6 +36,7 @@
 #define PAYLOAD_FRAME_BYTES 64
 #define AGAINS_MAX 2
 #define TOKEN_POLL_US 10000
+#define PLACE_WAIT_US 500000
 #define SCRIPT_FAILURES_MAX 10 /* of render or parse in a row, not counting those of batches that are cut: then nothing more is sent */
 
 typedef struct Context {
@@ -65,18 +65,6 @@ typedef struct Wire {
   OndRequest *request;
   int64 token_version;        /* 0: no token */
 } Wire;
-
-/* --- policy ----------------------------------------------------------------------------------------------- */
-
-/* One request: the job's. Nothing in it is sent again in another way. */
-static void job_policy(int n, OndDeliveryPolicy *policy) {
-  const OndDeliveryOp alone = {.batch_rows = n, .repeat_in_doubt = true};
-
-  policy->create = policy->update = policy->delete = alone;
-  policy->concurrency = 1;
-  policy->window_rows_max = Max(policy->window_rows_max, n);
-  policy->breaker_refusals = INT_MAX;
-}
 
 /* --- starting a request ----------------------------------------------------------------------------------- */
 
@@ -142,11 +130,20 @@ static void free_jobs(Context *c, bool all) {
   }
 }
 
-/* The row goes on in another job, or for the first time. One that has ended and that no row holds any more is nothing to go on with. */
+/* The destination has it open no more, as far as anybody can know. */
+static void leave_place(Context *c, OndJob *job) {
+  if (job->placed)
+    c->input->host->job_end();
+  job->placed = false;
+}
+
+/* The row goes on in another job, or for the first time: its old one has ended or was cut. One that no row holds any more is nothing to go on with. */
 static void leave_job(Context *c, OndChangeRow *row) {
   OndJob *job = row->job;
 
   row->job = NULL;
+  if (job != NULL)
+    leave_place(c, job);
   if (job != NULL && --job->held == 0 && job->saved && job->ended)
     (void)ond_recorder_job(c->input->recorder, job, 0, NULL);
 }
@@ -178,6 +175,26 @@ static OndJob *job_of(Context *c, OndRequest *request) {
   }
   request->steps = job;
   return job;
+}
+
+/* A job begins when the destination has a place for it. */
+static int64_t io_begin(void *arg, OndRequest *request) {
+  Context *c = arg;
+  OndJob *job = c->input->job != NULL ? NULL : job_of(c, request);
+  int64 now;
+
+  if (job == NULL || job->placed)
+    return 0;
+  job->placed = c->input->host->job_begin(ond_operation_info(job->operation)->open_max);
+  c->result->no_place = !job->placed;
+  now = ond_to_unix_us(GetCurrentTimestamp());
+  if (!job->placed) {
+    c->input->progress->throttled_until = now + PLACE_WAIT_US;
+    return PLACE_WAIT_US;
+  }
+  job->deadline += now - job->started_at;
+  job->started_at = now;
+  return 0;
 }
 
 /* The operation that the next request of a task's way is rendered by, and its answer read. */
@@ -462,6 +479,8 @@ static void follow_job(Context *c, OndRequest *request, OndJob *job, const OndHt
     rows[i] = &((OndChangeRow *)request->tasks[i]->row)->row;
   ond_job_answer(job, c->input->spec->connector, rows, request->n, response, ond_to_unix_us(GetCurrentTimestamp()), reply);
   pfree(rows);
+  if (job->ended)
+    leave_place(c, job);
   if (reply->answer == OND_ANSWER_READ)
     take_fates(c, request, job);
   else if (reply->answer != OND_ANSWER_CONTINUE)
@@ -581,6 +600,9 @@ static bool io_commit(void *arg, OndTask **resolved, int n_resolved, OndTask **w
   if (c->input->job != NULL)
     n_window = 0;
   ok = ond_recorder_commit(c->input->recorder, resolved, n_resolved, window, n_window, window_no, &c->result->commit_error);
+  for (OndJob *job = c->jobs; job != NULL; job = job->next)
+    if (job->held == 0)
+      leave_place(c, job);
   progress->sent = counters->created + counters->updated + counters->deleted;
   progress->failed = counters->failed + counters->deletes_failed;
   ond_request_log_flush(c->requests);
@@ -727,7 +749,7 @@ static void open_transport(Context *c, int concurrency) {
 }
 
 void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) {
-  static const OndDeliveryIo functions = {NULL,      io_next, io_commit,      io_start, io_take, io_poll,  io_abandon,
+  static const OndDeliveryIo functions = {NULL,      io_next, io_commit,      io_begin, io_start, io_take, io_poll,  io_abandon,
                                           io_permit, io_permit_done, io_pause, io_stop, io_clock, io_wall, io_random};
   Context *c = palloc0(sizeof(Context));
   MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
@@ -754,7 +776,7 @@ void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) 
   ond_delivery_policy(input->spec, &policy);
   c->jobs = input->job;
   if (input->job != NULL)
-    job_policy(input->n_job_rows, &policy);
+    ond_delivery_job_policy(input->n_job_rows, &policy);
   else
     ond_store_rewind(input->store, false);
   open_transport(c, policy.concurrency);

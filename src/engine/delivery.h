@@ -36,11 +36,14 @@ typedef struct OndDeliveryResult {
   char last_error[512];
   OndError token_error;       /* message empty: none; why there is no access token, when stop is AUTH or BREAKER */
   OndError script_error;      /* message empty: none; when stop is SCRIPT, why the owner's function cannot go on */
+  bool no_place;              /* jobs of others have all places that the destination has for jobs */
   ErrorData *commit_error;    /* when stop is COMMIT */
 } OndDeliveryResult;
 
 /* What the sync's options and the connector make of batches, retries and doubt; shared with preview. */
 extern void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy);
+/* Of the policy, for one job of an earlier run with n rows: one request, and nothing in it is sent again in another way. */
+extern void ond_delivery_job_policy(int n, OndDeliveryPolicy *policy);
 /* on_unknown for an operation. */
 extern bool ond_delivery_holds(const OndSpec *spec, OndOp op);
 /* Microseconds a value waits while another one is in doubt. */

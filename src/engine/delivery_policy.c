@@ -3,6 +3,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "storage/fd.h"
 
 #define XXH_INLINE_ALL
@@ -74,6 +76,15 @@ static void set_groups(const OndSpec *spec, OndDeliveryPolicy *policy) {
     if (group != 0 && ops[group - 1]->repeat_in_doubt == ops[route]->repeat_in_doubt)
       ops[route]->group = group;
   }
+}
+
+void ond_delivery_job_policy(int n, OndDeliveryPolicy *policy) {
+  const OndDeliveryOp alone = {.batch_rows = n, .repeat_in_doubt = true};
+
+  policy->create = policy->update = policy->delete = alone;
+  policy->concurrency = 1;
+  policy->window_rows_max = Max(policy->window_rows_max, n);
+  policy->breaker_refusals = INT_MAX;
 }
 
 void ond_delivery_policy(const OndSpec *spec, OndDeliveryPolicy *policy) {

@@ -121,7 +121,8 @@ void ond_run_end_of_delivery(const OndDeliveryResult *delivery, const OndCounter
     case OND_STOP_RATE:
       ending_of_counters(delivery, counters, e);
       if (e->message == NULL)
-        e->message = pstrdup("the rate limit of the destination leaves the rest for later");
+        e->message = pstrdup(delivery->no_place ? "other jobs that the destination has open leave the rest for later"
+                                                : "the rate limit of the destination leaves the rest for later");
       return;
     case OND_STOP_CANCELLED: e->status = "cancelled"; return;
     case OND_STOP_TIMEOUT: ending_error(e, "57014", pstrdup("the run reached its run_timeout"), NULL); return;

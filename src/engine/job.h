@@ -33,6 +33,7 @@ typedef struct OndJob {
   bool resumed;
   bool saved;                 /* it is in ondatra.jobs */
   bool ended;                 /* nothing more will be asked of it */
+  bool placed;                /* counted among those that the destination has open (OndRunHost.job_begin) */
   /* what result steps said so far */
   int n;
   bool read;

@@ -70,6 +70,9 @@ typedef struct OndRunHost {
   void (*budget_done)(void);
   void (*budget_pause)(int64 until_us);
   void (*budget_error)(const char *words);
+  /* One more asynchronous job of the destination: false when that makes more than `most` (0: any number) over all its syncs. Outside of a transaction; may raise. */
+  bool (*job_begin)(int most);
+  void (*job_end)(void);
   /*
    * Of a reconciliation, inside a transaction: what it found, as JSON texts in UTF-8 (key: an object, or null where it is not known), and when that is all.
    * The counts may change till then.

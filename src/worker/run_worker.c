@@ -140,6 +140,10 @@ static void host_budget_error(const char *words) {
     ond_budget_error(budget, words);
 }
 
+static bool host_job_begin(int most) {
+  return ond_place_take(destination, most);
+}
+
 static const OndRunHost host = {
     .set_run = ond_slot_set_run,
     .wake_at_commit = ond_wake_at_commit,
@@ -151,6 +155,8 @@ static const OndRunHost host = {
     .budget_done = host_budget_done,
     .budget_pause = host_budget_pause,
     .budget_error = host_budget_error,
+    .job_begin = host_job_begin,
+    .job_end = ond_slot_job_end,
     .finding = ond_findings_put,
     .found_all = ond_findings_end,
 };

@@ -117,6 +117,8 @@ static void fill_slot(OndSlot *s, const OndRunRequest *request, dsm_handle keys,
   s->run_id = 0;
   s->claimed_at = now;
   s->ended_at = 0;
+  s->destination_id = 0;
+  s->jobs = 0;
   s->error_code[0] = '\0';
   s->error_message[0] = '\0';
   SpinLockAcquire(&s->mutex);
@@ -402,6 +404,34 @@ void ond_slot_budget(int budget) {
   SpinLockAcquire(&my_slot->mutex);
   my_slot->budget = budget;
   SpinLockRelease(&my_slot->mutex);
+}
+
+int ond_slot_job_begin(int64 destination_id, int64 **runs, int *n_runs) {
+  int total = 0;
+
+  *runs = palloc(sizeof(int64) * ond_state->n_slots);
+  *n_runs = 0;
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  my_slot->destination_id = destination_id;
+  my_slot->jobs++;
+  for (int i = 0; i < ond_state->n_slots; i++) {
+    const OndSlot *s = &ond_state->slots[i];
+
+    if (!live(s) || s->database != my_slot->database)
+      continue;
+    (*runs)[(*n_runs)++] = s->run_id;
+    if (s->destination_id == destination_id)
+      total += s->jobs;
+  }
+  LWLockRelease(ond_state->lock);
+  return total;
+}
+
+void ond_slot_job_end(void) {
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  Assert(my_slot->jobs > 0);
+  my_slot->jobs--;
+  LWLockRelease(ond_state->lock);
 }
 
 bool ond_slot_cancelled(void) {

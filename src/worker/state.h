@@ -78,6 +78,8 @@ typedef struct OndSlot {
   int64 run_id;    /* 0 until set */
   TimestampTz claimed_at;
   TimestampTz ended_at;
+  int64 destination_id; /* of its jobs */
+  int jobs;             /* asynchronous jobs that it has open there (places.c) */
   char error_code[6]; /* of a run that died */
   char error_message[OND_REASON_MAX];
   ConditionVariable changed;
@@ -196,6 +198,12 @@ extern void ond_slot_progress(const OndProgress *p, double requests_per_s);
 extern void ond_slot_budget(int budget);
 extern bool ond_slot_cancelled(void);
 extern void ond_slot_ending(OndEnding ending);
+/*
+ * Counts one more open job of this run and returns how many all live runs of the destination have now. *runs: the ids of live runs of this database, palloc'd.
+ * They go with the slot, in one step.
+ */
+extern int ond_slot_job_begin(int64 destination_id, int64 **runs, int *n_runs);
+extern void ond_slot_job_end(void);
 /* The reason of a death: the first one counts. */
 extern void ond_slot_reason(int sqlstate, const char *words);
 
@@ -240,6 +248,10 @@ extern void ond_budget_leased(OndBudget *b, int group, const OndRateGroup *limit
 extern void ond_quota_load(OndBudget *b, int64 destination_id);
 /* Leases the next part for a group. Raises when it cannot be committed: then nothing may be sent. */
 extern void ond_quota_lease(OndBudget *b, int64 destination_id, int group);
+
+/* --- places of asynchronous jobs (places.c): run workers only, outside of a transaction -------------------------------- */
+/* One more open job of this run at the destination, unless that makes more than `most` (0: any number); ond_slot_job_end() gives it back. */
+extern bool ond_place_take(int64 destination_id, int most);
 
 /* False when the entry is not in use. */
 extern bool ond_budget_view(int index, OndBudgetView *out);

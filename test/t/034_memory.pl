@@ -2,6 +2,7 @@
 # nothing behind in the processes that stay; temporary files end with their run.
 #
 #   ONDATRA_MEMORY_ROWS=1000000   rows of the large run (default 300000)
+#   ONDATRA_MEMORY_RECORDS=1000000  records of the large reconciliation (default a third of the rows)
 #   ONDATRA_MEMORY_RUNS=1000      runs, and calls (default 200)
 
 use strict;
@@ -187,7 +188,7 @@ sub reconciliations {
     return \%kb;
 }
 my $few_records = reconciliations(10_000);
-my $records = int($rows / 3000) * 1000;
+my $records = $ENV{ONDATRA_MEMORY_RECORDS} || int($rows / 3000) * 1000;
 my $many_records = reconciliations($records);
 cmp_ok($many_records->{$_}, '<', $few_records->{$_} + $slack_kb, "$_: $records records need no more memory than ten thousand") for sort keys %$many_records;
 

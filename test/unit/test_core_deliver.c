@@ -112,6 +112,59 @@ TEST(deliver_sends_deletes_then_updates_then_creates_in_full_batches) {
   CHECK_INT(world.starts[3].first, 12);
 }
 
+TEST(deliver_mixes_what_shares_requests) {
+  SimConfig c;
+
+  sim_config_default(&c);
+  c.deletes = 5;
+  c.updates = 7;
+  c.creates = 9;
+  c.policy.delete.batch_rows = c.policy.create.batch_rows = 10;
+  c.policy.update.batch_rows = 3;
+  c.policy.delete.group = c.policy.update.group = c.policy.create.group = 1;
+  deliver(&c);
+  CHECK_INT(world.n_starts, 1 + 1 + 1); /* 5 deletes and 5 updates; the first row's limit: 2 updates and a create; 8 creates */
+  CHECK_INT(world.starts[1].first, 10);
+  CHECK_INT(world.starts[1].n, 3);
+  CHECK_INT(world.starts[2].n, 8);
+  CHECK_INT(world.stats.accepted, 21);
+  c.policy.update.group = 0; /* what stands between the others is alone */
+  deliver(&c);
+  CHECK_INT(world.n_starts, 1 + 3 + 1);
+}
+
+TEST(deliver_cuts_a_mixed_batch_until_the_bad_row_stands_alone) {
+  SimConfig c;
+
+  one_at_a_time(&c, 3);
+  STEPS(&c, {OND_ANSWER_REFUSED, 422, 0, 0}, ALL_ACCEPTED, {OND_ANSWER_REFUSED, 422, 0, 0}, ALL_ACCEPTED, {OND_ANSWER_REFUSED, 422, 0, 0});
+  c.deletes = 1;
+  c.policy.delete.batch_rows = c.policy.create.batch_rows = 4;
+  c.policy.delete.group = c.policy.create.group = 1;
+  deliver(&c); /* delete and three creates; delete and create; two creates; one; the other */
+  CHECK_INT(world.n_starts, 5);
+  CHECK_INT(world.stats.accepted, 3);
+  CHECK_INT(world.stats.refused, 1);
+}
+
+TEST(deliver_goes_on_with_what_has_begun_while_nothing_may_begin) {
+  SimConfig c;
+
+  sim_config_default(&c);
+  STEPS(&c, {OND_ANSWER_CONTINUE, 202, 0, 0}, {OND_ANSWER_CONTINUE, 202, 0, 0}, ALL_ACCEPTED);
+  c.creates = 2;
+  c.job_steps = 2;
+  c.policy.create.open_max = 2;
+  c.let_begin = 1;
+  c.barred_max = 60 * SIM_S;
+  c.policy.permit_wait_max_us = 10 * SIM_S;
+  deliver(&c); /* the second row never may: what is left after ten seconds is left for later */
+  CHECK_INT(world.n_starts, 3);
+  CHECK_INT(world.stats.accepted, 1);
+  CHECK_INT(world.stop, OND_STOP_RATE);
+  CHECK_INT(sim_count(&world, OND_OUT_NOT_SENT), 1);
+}
+
 TEST(deliver_fills_the_first_batch) {
   SimConfig c;
 

@@ -56,6 +56,15 @@ static const OndDeliveryOp *policy_of(const Sim *sim, OndRoute route) {
   return route == OND_ROUTE_DELETE ? &p->delete : route == OND_ROUTE_UPDATE ? &p->update : route == OND_ROUTE_LOOKUP ? &p->lookup : &p->create;
 }
 
+static bool share(const Sim *sim, OndRoute a, OndRoute b) {
+  return a == b || (policy_of(sim, a)->group != 0 && policy_of(sim, a)->group == policy_of(sim, b)->group);
+}
+
+/* Their order is that of the rows within a request. */
+static bool mix(const Sim *sim, OndOp a, OndOp b) {
+  return share(sim, ond_op_route(a), ond_op_route(b));
+}
+
 /* A lookup changes nothing. */
 static bool reads(const SimRow *row) {
   return row->route == OND_ROUTE_LOOKUP;
@@ -96,7 +105,7 @@ static OndTask *io_next(void *arg) {
 /* What may be said of a row, by what the world knows of it. */
 static void check_outcome(Sim *sim, const SimRow *row) {
   const OndTask *t = row->task;
-  const OndDeliveryOp *op = policy_of(sim, row->route);
+  const OndDeliveryOp *op = policy_of(sim, row->by);
   bool read = row->answered && row->last == OND_ANSWER_READ;
 
   EXPECT_ROW(row, (t->outcome == OND_OUT_ACCEPTED) == (read && row->by_row == OND_OUT_ACCEPTED));
@@ -122,7 +131,8 @@ static void check_outcome(Sim *sim, const SimRow *row) {
   EXPECT_ROW(row, t->sent_at == row->sent_at && t->late_at == row->late_at);
   EXPECT_ROW(row, !t->interrupted || t->outcome == OND_OUT_NOT_SENT || t->outcome == OND_OUT_UNKNOWN);
   EXPECT_ROW(row, !t->interrupted || sim->halted || sim->asked || sim->breaker_due || sim->auth_due ||
-                      sim->longest_wait > sim->config->policy.permit_wait_max_us || sim->config->policy.breaker_throttled < 1000 ||
+                      sim->longest_wait > sim->config->policy.permit_wait_max_us ||
+                      sim->barred_longest > sim->config->policy.permit_wait_max_us || sim->config->policy.breaker_throttled < 1000 ||
                       sim->stats.refused + sim->stats.unmentioned >= sim->config->policy.breaker_refusals);
 }
 
@@ -189,8 +199,8 @@ static int levels(int n) {
   return result;
 }
 
-static void check_row_starts(Sim *sim, const SimRow *row) {
-  const OndDeliveryOp *op = policy_of(sim, row->route);
+static void check_row_starts(Sim *sim, const OndRequest *r, const SimRow *row) {
+  const OndDeliveryOp *op = policy_of(sim, r->route);
 
   EXPECT_ROW(row, row->place == SIM_DURABLE);
   EXPECT_ROW(row, !row->unanswered || op->repeat_in_doubt);
@@ -256,25 +266,27 @@ static void check_start(Sim *sim, const OndRequest *r) {
   EXPECT(sim->n_flights < (policy->ordered ? 1 : policy->concurrency));
   EXPECT(sim->permits == sim->n_flights + 1 && sim->permit_route == r->route && sim->permit_step == r->step);
   EXPECT(sim->now >= sim->paused_until);
+  EXPECT(r->open || sim->let == r);
   EXPECT(r->n >= 1 && r->n <= op->batch_rows);
   EXPECT(r->step >= 0 && r->step <= sim->config->job_steps && (r->step == 0 || r->attempt < policy->retry.attempts));
   for (int i = 0; i < r->n; i++) {
     const SimRow *row = r->tasks[i]->row;
 
-    EXPECT_ROW(row, row->op == first->op && r->tasks[i]->route == r->route && row->route == r->route && !r->tasks[i]->again);
-    check_row_starts(sim, row);
+    EXPECT_ROW(row, r->tasks[i]->route == row->route && share(sim, row->route, r->route) && !r->tasks[i]->again);
+    EXPECT_ROW(row, row->op == first->op || op->group != 0);
+    check_row_starts(sim, r, row);
     for (int k = 0; k < i; k++) {
       EXPECT_ROW(row, r->tasks[k] != r->tasks[i]);
     }
     bytes += row->bytes;
   }
   EXPECT(r->n == 1 || op->batch_bytes == 0 || bytes <= op->batch_bytes);
-  /* deletes end before updates begin, updates before creates */
+  /* deletes end before updates begin, updates before creates: but those that share requests */
   for (int i = 0; i < sim->n_flights; i++) {
-    EXPECT(sim->flights[i].request->tasks[0]->op == first->op);
+    EXPECT(mix(sim, sim->flights[i].request->tasks[0]->op, first->op));
   }
   for (const SimRow *row = first; row < sim->rows + sim->n_rows; row++) {
-    EXPECT_ROW(row, row->op == first->op || !row->begun);
+    EXPECT_ROW(row, mix(sim, row->op, first->op) || !row->begun);
   }
   if (policy->ordered) {
     check_order(sim, r);
@@ -449,6 +461,7 @@ static void put_in_flight(Sim *sim, OndRequest *r) {
     SimRow *row = r->tasks[i]->row;
 
     row->place = SIM_IN_FLIGHT;
+    row->by = r->route;
     row->task->outcome = UNRESOLVED;
     row->tries++;
     row->begun = true;
@@ -488,6 +501,7 @@ static OndStart io_start(void *arg, OndRequest *r, int *bad) {
     count_failure(sim, reply.answer);
     for (int i = 0; i < r->n; i++) {
       ((SimRow *)r->tasks[i]->row)->not_started++;
+      ((SimRow *)r->tasks[i]->row)->by = r->route;
       ((SimRow *)r->tasks[i]->row)->begun = true;
     }
     /* It may be tried again: then it is open from its first try on, though that never went out. */
@@ -520,7 +534,7 @@ static void land_row(Sim *sim, SimRow *row, const OndReply *reply) {
   if (reply->answer == OND_ANSWER_READ && row->goes_on) {
     row->older_doubt = row->doubt;
     row->task->again = true;
-    row->task->route = row->route = row->to;
+    row->task->route = row->route = row->by = row->to;
     row->rerouted = true;
     row->answered = row->unanswered = false;
   }
@@ -549,6 +563,7 @@ static OndRequest *io_take(void *arg, OndReply *reply) {
   r = flight->request;
   sim->taken = *reply = flight->reply;
   sim->taken_tries = flight->tries;
+  sim->barred_since = 0;
   *flight = sim->flights[--sim->n_flights];
   count_failure(sim, reply->answer);
   tell_rows(r, reply);
@@ -614,13 +629,43 @@ static void count_grant(Sim *sim) {
   sim->permits++;
 }
 
+/* Others have the places that it would need. */
+static int64_t io_begin(void *arg, OndRequest *request) {
+  Sim *sim = arg;
+  int64_t *until = &sim->barred_until[request->route];
+  int64_t wait;
+
+  EXPECT(!sim->asked && !sim->commit_failed && !sim->breaker_due && !sim->auth_due && !sim->halted);
+  EXPECT(sim->barred_longest <= sim->config->policy.permit_wait_max_us);
+  EXPECT(request->step == 0 && !request->open);
+  EXPECT(sim->now >= *until);
+  if (sim->let != request && sim->config->let_begin > 0 && sim->n_let == sim->config->let_begin) {
+    wait = sim->config->barred_max;
+  } else if (!chance(&sim->random, sim->config->barred)) {
+    sim->n_let++;
+    sim->let = request;
+    sim->barred_since = 0;
+    return 0;
+  } else {
+    wait = pick(&sim->random, 1, sim->config->barred_max);
+  }
+  *until = sim->now + wait;
+  if (sim->barred_since == 0) {
+    sim->barred_since = sim->now;
+  }
+  if (sim->now - sim->barred_since > sim->barred_longest) {
+    sim->barred_longest = sim->now - sim->barred_since;
+  }
+  return wait;
+}
+
 static int64_t io_permit(void *arg, const OndRequest *request) {
   Sim *sim = arg;
   int64_t wait = sim->paused_until > sim->now ? sim->paused_until - sim->now : 0;
 
   EXPECT(!sim->asked && !sim->commit_failed && !sim->breaker_due && !sim->auth_due);
   EXPECT(sim->longest_wait <= sim->config->policy.permit_wait_max_us);
-  EXPECT(request->n > 0 && request->tasks[0]->route == request->route);
+  EXPECT(request->n > 0 && share(sim, request->tasks[0]->route, request->route));
   for (int i = 0; i < sim->config->n_limits; i++) {
     int64_t w = ond_rate_window_wait(&sim->windows[i], sim->now);
 
@@ -715,6 +760,7 @@ static void make_rows(Sim *sim) {
                  : chance(&sim->random, c->lookups) ? OND_ROUTE_LOOKUP
                  : row->op == OND_OP_UPDATE ? OND_ROUTE_UPDATE
                                             : OND_ROUTE_CREATE;
+    row->by = row->route;
     row->kind = kind_by_chance(sim);
     row->bytes = (size_t)pick(&sim->random, (int64_t)c->bytes_min, (int64_t)c->bytes_max);
   }
@@ -730,7 +776,9 @@ static void check_stop(Sim *sim) {
   case OND_STOP_BREAKER: EXPECT(sim->breaker_due); break;
   case OND_STOP_AUTH: EXPECT(sim->auth_due); break;
   case OND_STOP_REFUSALS: EXPECT(sim->stats.refused + sim->stats.unmentioned >= policy->breaker_refusals); break;
-  case OND_STOP_RATE: EXPECT(sim->longest_wait > policy->permit_wait_max_us || policy->breaker_throttled < 1000); break;
+  case OND_STOP_RATE:
+    EXPECT(sim->longest_wait > policy->permit_wait_max_us || sim->barred_longest > policy->permit_wait_max_us || policy->breaker_throttled < 1000);
+    break;
   case OND_STOP_SCRIPT: EXPECT(sim->halted); break;
   case OND_STOP_COMMIT: break;
   }
@@ -740,7 +788,7 @@ static void check_stop(Sim *sim) {
 /* Without faults of the way every row gets what it deserves. */
 static void check_deserved(Sim *sim, const SimRow *row) {
   const SimConfig *c = sim->config;
-  bool cut = policy_of(sim, row->route)->bisect && (c->may_bisect || c->by_row);
+  bool cut = policy_of(sim, row->by)->bisect && (c->may_bisect || c->by_row);
   bool calm =
       c->no_answer + c->five_hundred + c->throttled + c->unavailable + c->auth + c->again + c->start_failed + c->row_throttled + c->row_unknown == 0;
 
@@ -749,7 +797,7 @@ static void check_deserved(Sim *sim, const SimRow *row) {
   }
   if (row->kind == SIM_BAD || (c->wire_bytes > 0 && row->bytes > c->wire_bytes)) {
     EXPECT_ROW(row, row->outcome == OND_OUT_INVALID);
-  } else if (cut && (c->crash == 0 || policy_of(sim, row->route)->repeat_in_doubt)) {
+  } else if (cut && (c->crash == 0 || policy_of(sim, row->by)->repeat_in_doubt)) {
     EXPECT_ROW(row, row->outcome == (row->kind == SIM_POISON  ? OND_OUT_REJECTED
                                      : row->kind == SIM_CRASH ? OND_OUT_UNAVAILABLE
                                                               : OND_OUT_ACCEPTED));
@@ -778,7 +826,7 @@ static void check_end(Sim *sim) {
 }
 
 bool sim_run(Sim *sim, const SimConfig *config, unsigned long long seed) {
-  const OndDeliveryIo io = {sim,       io_next,        io_commit, io_start, io_take,  io_poll, io_abandon,
+  const OndDeliveryIo io = {sim,       io_next,        io_commit, io_begin, io_start, io_take,  io_poll, io_abandon,
                             io_permit, io_permit_done, io_pause,  io_stop,  io_clock, io_wall, io_random};
 
   memset(sim, 0, sizeof(*sim));

@@ -39,6 +39,7 @@ typedef struct SimRow {
   OndTask *task; /* NULL before next() and after it was recorded */
   OndOp op;
   OndRoute route;
+  OndRoute by;       /* of the request that carried it last; another one's only where they share requests */
   SimKind kind;
   size_t bytes;
   SimPlace place;
@@ -85,6 +86,9 @@ typedef struct SimConfig {
   int conflicts;     /* creates that find the record there and go on as updates, likewise */
   int job_steps;     /* a write goes on with up to so many further steps */
   int64_t step_wait; /* at most, until the next one is due */
+  int let_begin;     /* no more than so many requests may begin; 0: any number */
+  int barred;        /* begin() says "not yet", likewise */
+  int64_t barred_max; /* and to ask again after at most so long */
   int64_t latency_min, latency_max, commit_us, next_us, overshoot_us;
   int64_t retry_after_max; /* of what the destination names; 0: it names none */
   int n_limits;
@@ -128,6 +132,9 @@ typedef struct Sim {
   OndRateWindow windows[SIM_LIMITS];
   int64_t *granted[SIM_LIMITS]; /* the last N, a ring */
   uint64_t n_granted;
+  int n_let;
+  const OndRequest *let; /* the last one that begin() let begin */
+  int64_t barred_until[OND_ROUTES], barred_since, barred_longest;
   bool starved;
   int64_t starved_since, starved_us;
   int failures, auth_failures;

@@ -38,6 +38,20 @@ static void random_op(OndDeliveryOp *op, unsigned long long *random) {
   op->open_max = chance(random, 200) ? (int)pick(random, 1, 3) : 0;
 }
 
+/* Two or three of the writes share requests; what may be repeated does not travel with what may not. */
+static void random_groups(OndDeliveryPolicy *p, unsigned long long *random) {
+  OndDeliveryOp *ops[] = {&p->create, &p->update, &p->delete};
+  int alone = (int)pick(random, 0, 5);
+
+  for (int i = 0; i < 3; i++) {
+    if (i == alone) {
+      continue;
+    }
+    ops[i]->group = 1;
+    ops[i]->repeat_in_doubt = ops[alone == 0 ? 1 : 0]->repeat_in_doubt;
+  }
+}
+
 static void random_policy(OndDeliveryPolicy *p, unsigned long long *random) {
   p->concurrency = (int)pick(random, 1, 8);
   p->ordered = chance(random, 200);
@@ -50,6 +64,9 @@ static void random_policy(OndDeliveryPolicy *p, unsigned long long *random) {
   random_op(&p->delete, random);
   random_op(&p->lookup, random);
   p->lookup.reads = p->lookup.repeat_in_doubt = true;
+  if (chance(random, 300)) {
+    random_groups(p, random);
+  }
   p->breaker_failures = chance(random, 500) ? (int)pick(random, 1, 12) : 1000000;
   p->breaker_auth = (int)pick(random, 1, 5);
   p->breaker_refusals = (int)pick(random, 1, 100);
@@ -95,6 +112,8 @@ void sim_config_random(SimConfig *c, unsigned long long *random) {
   c->lookups = chance(random, 200) ? (int)pick(random, 1, 1000) : 0;
   c->conflicts = chance(random, 200) ? (int)pick(random, 1, 500) : 0;
   c->job_steps = chance(random, 200) ? (int)pick(random, 1, 4) : 0;
+  c->barred = chance(random, 200) ? (int)pick(random, 1, chance(random, 50) ? 1000 : 900) : 0;
+  c->barred_max = pick(random, SIM_MS, SIM_S);
   c->step_wait = pick(random, 0, 500 * SIM_MS);
   c->latency_min = pick(random, 0, 20 * SIM_MS);
   c->latency_max = c->latency_min + pick(random, 0, 300 * SIM_MS);

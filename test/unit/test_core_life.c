@@ -377,6 +377,12 @@ static void decide(Life *l, Flight *f) {
   }
 }
 
+static int64_t io_begin(void *arg, OndRequest *r) {
+  (void)arg;
+  (void)r;
+  return 0;
+}
+
 static OndStart io_start(void *arg, OndRequest *r, int *bad) {
   Life *l = arg;
   Flight *f = &l->flights[l->n_flights];
@@ -667,7 +673,7 @@ static void check_end(Life *l, OndStop stop, const OndDeliveryStats *stats) {
 }
 
 static void run(Life *l) {
-  const OndDeliveryIo io = {l,         io_next,        io_commit, io_start, io_take,  io_poll, io_abandon,
+  const OndDeliveryIo io = {l,         io_next,        io_commit, io_begin, io_start, io_take,  io_poll, io_abandon,
                             io_permit, io_permit_done, io_pause,  io_stop,  io_clock, io_wall, io_random};
   OndDeliveryStats stats = {0};
   OndStop stop;
