@@ -10,7 +10,6 @@
 #include "common/pg_prng.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/wait_event.h"
 
@@ -19,39 +18,21 @@
 #include "catalog/arming.h"
 #include "catalog/connector.h"
 #include "catalog/session.h"
-#include "catalog/settings.h"
 #include "core/mem.h"
+#include "engine/transport.h"
 
 #define POLL_MS          100
 #define CHALLENGES_MAX   2
 #define WORDS_BYTES      1001
 #define PAUSE_MAX_US     (INT64CONST(600) * 1000000)
 
-static bool acquire_fd(void *arg) {
-  return AcquireExternalFD();
-}
-
-static void release_fd(void *arg) {
-  ReleaseExternalFD();
-}
-
 static void open_transport(OndCaller *c, const OndDestination *d) {
+  OndAddressPolicy addresses;
   OndHttpOptions options;
-  OndError err = {0};
 
-  ond_http_options_default(&options);
-  if (!ond_auth_tls(c->auth, ond_connector_base_url(c->connector), &options, &err))
-    ond_raise(&err);
-  options.connections_max = 2;
-  options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
-  strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
-  options.addresses.allow_private = superuser_arg(d->owner);
-  strlcpy(options.addresses.allowed_hosts, ond_setting_allowed_hosts, sizeof(options.addresses.allowed_hosts));
-  options.acquire_fd = acquire_fd;
-  options.release_fd = release_fd;
-  c->http = ond_http_create(&options, &err);
-  if (c->http == NULL)
-    ond_raise(&err);
+  ond_transport_addresses(d, &addresses);
+  ond_transport_options(&addresses, 2, &options);
+  c->http = ond_transport_open(c->connector, c->auth, &options);
 }
 
 void ond_caller_open(OndCaller *c, const OndDestination *d, const char *object, bool account_only) {
@@ -62,8 +43,6 @@ void ond_caller_open(OndCaller *c, const OndDestination *d, const char *object, 
   memset(c, 0, sizeof(*c));
   ond_http_request_init(&c->request);
   ond_armed_require();
-  if (!ond_http_global_init(&err))
-    ond_raise(&err);
   c->destination = d;
   c->connector = ond_destination_compile(d, account_only ? NULL : &nobody);
   c->auth = ond_destination_credentials(d, c->connector, &err);

@@ -13,15 +13,14 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "utils/builtins.h"
 
 #include "api/api.h"
 #include "api/destinations.h"
 #include "catalog/arming.h"
 #include "catalog/connector.h"
-#include "catalog/settings.h"
 #include "core/mem.h"
+#include "engine/transport.h"
 #include "http/http.h"
 
 #define POLL_MS       100
@@ -37,14 +36,6 @@ typedef struct Check {
   OndHttpResponse *response;
 } Check;
 
-static bool acquire_fd(void *arg) {
-  return AcquireExternalFD();
-}
-
-static void release_fd(void *arg) {
-  ReleaseExternalFD();
-}
-
 static void free_check(Check *c) {
   ond_http_destroy(c->http);
   if (c->response != NULL) {
@@ -56,33 +47,19 @@ static void free_check(Check *c) {
 }
 
 static void prepare(Check *c, const OndDestination *d) {
+  OndAddressPolicy addresses;
   OndHttpOptions options;
   OndError err;
 
   ond_armed_require();
-  if (!ond_http_global_init(&err)) {
-    ond_raise(&err);
-  }
   c->connector = ond_destination_compile(d, NULL);
   c->auth = ond_destination_credentials(d, c->connector, &err);
   if (c->auth == NULL) {
     ond_raise(&err);
   }
-  ond_http_options_default(&options);
-  if (!ond_auth_tls(c->auth, ond_connector_base_url(c->connector), &options, &err)) {
-    ond_raise(&err);
-  }
-  options.connections_max = 1;
-  options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
-  strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
-  options.addresses.allow_private = superuser_arg(d->owner);
-  strlcpy(options.addresses.allowed_hosts, ond_setting_allowed_hosts, sizeof(options.addresses.allowed_hosts));
-  options.acquire_fd = acquire_fd;
-  options.release_fd = release_fd;
-  c->http = ond_http_create(&options, &err);
-  if (c->http == NULL) {
-    ond_raise(&err);
-  }
+  ond_transport_addresses(d, &addresses);
+  ond_transport_options(&addresses, 1, &options);
+  c->http = ond_transport_open(c->connector, c->auth, &options);
 }
 
 static void exchange(Check *c) {

@@ -18,9 +18,9 @@
 
 #include "catalog/connector.h"
 #include "catalog/session.h"
-#include "catalog/settings.h"
 #include "compat.h"
 #include "engine/alert.h"
+#include "engine/transport.h"
 
 #define FIELDS_BYTES_MAX (256 * 1024)
 
@@ -240,8 +240,7 @@ void ond_alert_message_load(OndAlertMessage *m, const OndSync *s, const OndAlert
   if (m->auth == NULL)
     ond_raise(&err);
   render(m, s, a, get_database_name(MyDatabaseId));
-  m->addresses.allow_private = superuser_arg(m->destination->owner);
-  strlcpy(m->addresses.allowed_hosts, ond_setting_allowed_hosts, sizeof(m->addresses.allowed_hosts));
+  ond_transport_addresses(m->destination, &m->addresses);
   ond_tx_commit();
   MemoryContextSwitchTo(context);
 }

@@ -14,7 +14,6 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "common/pg_prng.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/pmsignal.h"
 #include "utils/memutils.h"
@@ -22,7 +21,6 @@
 
 #include <time.h>
 
-#include "catalog/settings.h"
 #include "core/text.h"
 #include "catalog/session.h"
 #include "engine/delivery.h"
@@ -30,6 +28,7 @@
 #include "engine/script_request.h"
 #include "engine/state_table.h"
 #include "engine/tokens.h"
+#include "engine/transport.h"
 #include "engine/way.h"
 
 #define PAUSE_MAX_US (INT64CONST(600) * 1000000)
@@ -705,14 +704,6 @@ static uint64_t io_random(void *arg) {
 
 /* --- a run's delivery ------------------------------------------------------------------------------------- */
 
-static bool acquire_fd(void *arg) {
-  return AcquireExternalFD();
-}
-
-static void release_fd(void *arg) {
-  ReleaseExternalFD();
-}
-
 static void release(void *arg) {
   Context *c = arg;
 
@@ -732,20 +723,10 @@ static bool offers_http2(const OndSpec *spec) {
 
 static void open_transport(Context *c, int concurrency) {
   OndHttpOptions options;
-  OndError err = {0};
 
-  ond_http_options_default(&options);
-  options.connections_max = concurrency + 4;
-  options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
-  strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
-  options.addresses = c->input->addresses;
-  if (!ond_auth_tls(c->input->auth, ond_connector_base_url(c->input->spec->connector), &options, &err))
-    ond_raise(&err);
+  ond_transport_options(&c->input->addresses, concurrency + 4, &options);
   options.http2 = offers_http2(c->input->spec);
-  options.acquire_fd = acquire_fd;
-  options.release_fd = release_fd;
-  if (!ond_http_global_init(&err) || (c->http = ond_http_create(&options, &err)) == NULL)
-    ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", err.message)));
+  c->http = ond_transport_open(c->input->spec->connector, c->input->auth, &options);
 }
 
 void ond_delivery_run(const OndDeliveryInput *input, OndDeliveryResult *result) {

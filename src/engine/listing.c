@@ -11,7 +11,6 @@
 #include "access/xact.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/pmsignal.h"
@@ -20,10 +19,10 @@
 #include "utils/wait_event.h"
 
 #include "catalog/session.h"
-#include "catalog/settings.h"
 #include "core/mem.h"
 #include "engine/listing.h"
 #include "engine/tokens.h"
+#include "engine/transport.h"
 
 #define POLL_MS      100
 #define AGAINS_MAX   2
@@ -46,14 +45,6 @@ typedef struct Reader {
 
 /* --- the transport ---------------------------------------------------------------------------------------- */
 
-static bool acquire_fd(void *arg) {
-  return AcquireExternalFD();
-}
-
-static void release_fd(void *arg) {
-  ReleaseExternalFD();
-}
-
 static void end_exchange(Reader *r) {
   if (r->permit)
     r->in->host->budget_done();
@@ -75,18 +66,9 @@ static void release(void *arg) {
 
 static void open_transport(Reader *r) {
   OndHttpOptions options;
-  OndError err = {0};
 
-  ond_http_options_default(&options);
-  options.connections_max = 2;
-  options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
-  strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
-  options.addresses = r->in->addresses;
-  options.acquire_fd = acquire_fd;
-  options.release_fd = release_fd;
-  if (!ond_auth_tls(r->in->auth, ond_connector_base_url(r->in->spec->connector), &options, &err) || !ond_http_global_init(&err) ||
-      (r->http = ond_http_create(&options, &err)) == NULL)
-    ond_raise(&err);
+  ond_transport_options(&r->in->addresses, 2, &options);
+  r->http = ond_transport_open(r->in->spec->connector, r->in->auth, &options);
 }
 
 /* --- waiting ---------------------------------------------------------------------------------------------- */

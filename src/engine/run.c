@@ -35,7 +35,6 @@
 #include "catalog/connector.h"
 #include "catalog/edit.h"
 #include "catalog/session.h"
-#include "catalog/settings.h"
 #include "catalog/totals.h"
 #include "engine/cursor.h"
 #include "engine/delivery.h"
@@ -53,6 +52,7 @@
 #include "engine/script.h"
 #include "engine/run.h"
 #include "engine/state_table.h"
+#include "engine/transport.h"
 #include "engine/version.h"
 #include "engine/watch.h"
 #include "engine/window.h"
@@ -245,8 +245,7 @@ static void prepare(Run *run) {
   run->pass = run->request->keys != NULL ? OND_PASS_KEYS : run->request->reconcile ? OND_PASS_FULL : ond_cursor_pass(run->sync);
   run->settled = ond_cursor_settled(run->sync);
   MemoryContextSwitchTo(saved);
-  run->addresses.allow_private = superuser_arg(run->destination->owner);
-  strlcpy(run->addresses.allowed_hosts, ond_setting_allowed_hosts, sizeof(run->addresses.allowed_hosts));
+  ond_transport_addresses(run->destination, &run->addresses);
   ond_tx_commit();
 }
 

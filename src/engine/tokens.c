@@ -24,7 +24,6 @@
 #include "common/pg_prng.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -35,13 +34,13 @@
 
 #include "catalog/secrets.h"
 #include "catalog/session.h"
-#include "catalog/settings.h"
 #include "catalog/tokens.h"
 #include "connector/token_base.h"
 #include "core/mem.h"
 #include "core/url.h"
 #include "engine/run.h"
 #include "engine/tokens.h"
+#include "engine/transport.h"
 
 #define MARGIN_MAX_US    (INT64CONST(60) * USECS_PER_SEC) /* renewed so long before it ends, or a tenth of its life */
 #define LAST_MAX_US      (INT64CONST(5) * USECS_PER_SEC)  /* not used in its last seconds, or a twentieth of its life */
@@ -135,14 +134,6 @@ int64 ond_token_peek(int64 destination_id, Oid owner, const OndConnector *connec
 
 /* --- making and letting go ---------------------------------------------------------------------------------- */
 
-static bool acquire_fd(void *arg) {
-  return AcquireExternalFD();
-}
-
-static void release_fd(void *arg) {
-  ReleaseExternalFD();
-}
-
 static void free_candidates(OndKeeper *k) {
   for (int i = 0; i < k->n_candidates; i++) {
     ond_wipe(k->candidates[i], strlen(k->candidates[i]));
@@ -162,14 +153,9 @@ static void set_options(OndKeeper *k, const OndConnector *connector, const OndAd
   OndError err = {0};
   OndUrl base, endpoint;
 
-  ond_http_options_default(&k->options);
-  k->options.connections_max = 1;
+  ond_transport_options(addresses, 1, &k->options);
   k->options.response_bytes_max = ANSWER_BYTES_MAX;
   k->options.http2 = false;
-  strlcpy(k->options.ca_file, ond_setting_ca_file, sizeof(k->options.ca_file));
-  k->options.addresses = *addresses;
-  k->options.acquire_fd = acquire_fd;
-  k->options.release_fd = release_fd;
   if (!ond_url_parse(ond_connector_base_url(connector), &base, &err) || !ond_url_parse(k->auth->token->url, &endpoint, &err))
     ond_raise(&err);
   strlcpy(k->host, base.host, sizeof(k->host));

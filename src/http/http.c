@@ -104,6 +104,12 @@ void ond_http_options_default(OndHttpOptions *o) {
   o->http2 = true;
 }
 
+/* What is wrong is the server's, not an argument. */
+static bool system_error(OndError *err) {
+  memcpy(err->sqlstate, "58000", 6);
+  return false;
+}
+
 bool ond_http_global_init(OndError *err) {
   static bool initialised = false;
   const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
@@ -111,16 +117,16 @@ bool ond_http_global_init(OndError *err) {
   if (info->version_num < LIBCURL_VERSION_MIN) {
     ond_error_set(err, "libcurl is too old");
     ond_error_detail(err, "Version %s is loaded, %s or later is needed.", info->version, LIBCURL_VERSION_MIN_STR);
-    return false;
+    return system_error(err);
   }
   if (!(info->features & CURL_VERSION_ASYNCHDNS) || !(info->features & CURL_VERSION_SSL)) {
     ond_error_set(err, "libcurl was built without %s", info->features & CURL_VERSION_SSL ? "asynchronous name resolution" : "TLS");
     ond_error_hint(err, "Install a libcurl that has both, as the usual packages do.");
-    return false;
+    return system_error(err);
   }
   if (!initialised && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
     ond_error_set(err, "could not initialise libcurl");
-    return false;
+    return system_error(err);
   }
   initialised = true;
   return true;
@@ -129,12 +135,12 @@ bool ond_http_global_init(OndError *err) {
 static bool check_options(const OndHttpOptions *o, OndError *err) {
   if (o->connections_max < 1) {
     ond_error_set(err, "HTTP client needs at least one connection");
-    return false;
+    return system_error(err);
   }
   if (o->ca_file[0] != '\0' && access(o->ca_file, R_OK) != 0) {
     ond_error_set(err, "could not read CA file \"%s\"", o->ca_file);
-    ond_error_hint(err, "Name a file of PEM certificates that the server process can read.");
-    return false;
+    ond_error_hint(err, "Set ondatra.ca_file to a file of PEM certificates that the server process can read.");
+    return system_error(err);
   }
   return true;
 }
@@ -163,6 +169,7 @@ OndHttp *ond_http_create(const OndHttpOptions *o, OndError *err) {
   h->multi = curl_multi_init();
   if (!h->multi || !set_up_multi(h->multi, o)) {
     ond_error_set(err, "could not set up the HTTP client");
+    (void)system_error(err);
     ond_http_destroy(h);
     return NULL;
   }

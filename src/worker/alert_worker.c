@@ -16,7 +16,6 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
@@ -32,6 +31,7 @@
 #include "engine/alert.h"
 #include "engine/run.h"
 #include "engine/tokens.h"
+#include "engine/transport.h"
 #include "worker/alerts.h"
 #include "worker/shared.h"
 
@@ -51,29 +51,12 @@ typedef struct Sending {
 
 /* --- sending -------------------------------------------------------------------------------------------------- */
 
-static bool acquire_fd(void *arg) {
-  return AcquireExternalFD();
-}
-
-static void release_fd(void *arg) {
-  ReleaseExternalFD();
-}
-
 static void open_transport(Sending *s) {
   const OndConnectorLimits *limits = ond_connector_limits(s->m.connector);
   OndHttpOptions options;
-  OndError err = {0};
 
-  ond_http_options_default(&options);
-  options.connections_max = 1;
-  options.response_bytes_max = (size_t)ond_setting_max_response_size_kb * 1024;
-  strlcpy(options.ca_file, ond_setting_ca_file, sizeof(options.ca_file));
-  options.addresses = s->m.addresses;
-  options.acquire_fd = acquire_fd;
-  options.release_fd = release_fd;
-  if (!ond_http_global_init(&err) || !ond_auth_tls(s->m.auth, ond_connector_base_url(s->m.connector), &options, &err) ||
-      (s->http = ond_http_create(&options, &err)) == NULL)
-    ond_raise(&err);
+  ond_transport_options(&s->m.addresses, 1, &options);
+  s->http = ond_transport_open(s->m.connector, s->m.auth, &options);
   s->m.request.timeout_ms = Min(s->m.request.timeout_ms, TIMEOUT_MAX_MS);
   s->budget = ond_budget_attach(MyDatabaseId, s->m.destination->destination_id, &limits->rate, limits->concurrency);
   s->keeper = ond_keeper_create(s->m.destination, s->m.connector, s->m.auth, &s->m.addresses);

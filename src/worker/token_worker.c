@@ -23,8 +23,8 @@
 #include "catalog/arming.h"
 #include "catalog/connector.h"
 #include "catalog/session.h"
-#include "catalog/settings.h"
 #include "engine/tokens.h"
+#include "engine/transport.h"
 #include "worker/shared.h"
 #include "worker/token.h"
 
@@ -66,8 +66,7 @@ static void load(Worker *w, int64 destination_id) {
   w->auth = ond_destination_credentials(w->destination, w->connector, &err);
   if (w->auth == NULL)
     ond_raise(&err);
-  w->addresses.allow_private = superuser_arg(w->destination->owner);
-  strlcpy(w->addresses.allowed_hosts, ond_setting_allowed_hosts, sizeof(w->addresses.allowed_hosts));
+  ond_transport_addresses(w->destination, &w->addresses);
   ond_tx_commit();
   MemoryContextSwitchTo(context);
 }
