@@ -1,7 +1,7 @@
 /*
  * cron_worker.c - the process that speaks to pg_cron in pg_cron's own database, and the wait for it; see cron.h.
  *
- * Question and answer are in a segment of shared memory, as in token_worker.c. Whoever asked may be gone by then: what was put is found by a later look.
+ * It runs an errand (errand.h). Whoever asked may be gone by the answer: what was put is found by a later look.
  */
 #include "postgres.h"
 
@@ -12,39 +12,30 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "port/atomics.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
-#include "storage/dsm.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "catalog/session.h"
 #include "compat.h"
 #include "worker/cron.h"
+#include "worker/errand.h"
 #include "worker/shared.h"
 
-#define WAIT_POLL_MS 100
-#define WAIT_MAX_MS  20000 /* the process may wait for a lock of ours (ALTER DATABASE, say), which no search of deadlocks sees */
-#define LOCK_WAIT    "5s"
-
-typedef enum Progress { WORKING, DONE, REFUSED } Progress;
+#define WAIT_MAX_MS 20000 /* the process may wait for a lock of ours (ALTER DATABASE, say), which no search of deadlocks sees */
+#define LOCK_WAIT   "5s"
 
 typedef struct Order {
+  OndErrand errand;            /* first */
   Oid database;                /* pg_cron's */
   Oid owner;                   /* InvalidOid: the bootstrap superuser */
   char syncs_database[NAMEDATALEN];
   OndCronAct act;
-  pg_atomic_uint32 progress;   /* Progress; the answer is written before */
-  OndError error;
   int n;
   OndCronJob jobs[FLEXIBLE_ARRAY_MEMBER];
 } Order;
@@ -154,59 +145,27 @@ static void look(Order *o) {
   }
 }
 
-static void take_error(Order *o, MemoryContext context) {
-  ErrorData *error;
+static bool carry_out(OndErrand *e) {
+  Order *o = (Order *)e;
 
-  MemoryContextSwitchTo(context);
-  error = CopyErrorData();
-  FlushErrorState();
-  AbortOutOfAnyTransaction();
-  ond_error_set(&o->error, "%s", error->message);
-  strlcpy(o->error.sqlstate, unpack_sql_state(error->sqlerrcode), sizeof(o->error.sqlstate));
-  if (error->detail != NULL)
-    ond_error_detail(&o->error, "%s", error->detail);
-  if (error->hint != NULL)
-    ond_error_hint(&o->error, "%s", error->hint);
-}
-
-static void carry_out(Order *o) {
-  MemoryContext context = CurrentMemoryContext;
-  volatile bool ok = false;
-
-  PG_TRY();
-  {
-    begin();
-    switch (o->act) {
-      case OND_CRON_PUT: put(o); break;
-      case OND_CRON_REMOVE: remove_job(o); break;
-      case OND_CRON_LOOK: look(o); break;
-    }
-    end();
-    ok = true;
+  begin();
+  switch (o->act) {
+    case OND_CRON_PUT: put(o); break;
+    case OND_CRON_REMOVE: remove_job(o); break;
+    case OND_CRON_LOOK: look(o); break;
   }
-  PG_CATCH();
-  { take_error(o, context); }
-  PG_END_TRY();
-  pg_write_barrier();
-  pg_atomic_write_u32(&o->progress, ok ? DONE : REFUSED);
+  end();
+  return true;
 }
 
 void ond_cron_worker_main(Datum arg) {
-  dsm_segment *segment;
-  Order *o;
+  Order *o = ond_errand_attach(arg);
 
-  pqsignal(SIGHUP, SignalHandlerForConfigReload);
-  pqsignal(SIGTERM, die);
-  BackgroundWorkerUnblockSignals();
-  segment = dsm_attach(DatumGetUInt32(arg));
-  if (segment == NULL)
-    proc_exit(0); /* nobody waits any more */
-  o = dsm_segment_address(segment);
   BackgroundWorkerInitializeConnectionByOid(o->database, o->owner, OidIsValid(o->owner) ? OND_COMPAT_OWNER_CONNECT_FLAGS : 0);
   SetConfigOption("application_name", "ondatra cron", PGC_USERSET, PGC_S_SESSION);
   pgstat_report_activity(STATE_RUNNING, MyBgworkerEntry->bgw_name);
   MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "ondatra cron", ALLOCSET_DEFAULT_SIZES));
-  carry_out(o);
+  ond_errand_carry_out(&o->errand, carry_out);
   proc_exit(0);
 }
 
@@ -225,34 +184,13 @@ static BackgroundWorkerHandle *start(dsm_segment *segment, OndCronAct act) {
   return NULL;
 }
 
-static Progress await(Order *o, BackgroundWorkerHandle *handle) {
-  TimestampTz give_up_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WAIT_MAX_MS);
-
-  for (;;) {
-    pid_t pid;
-    bool gone = GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
-    Progress progress = (Progress)pg_atomic_read_u32(&o->progress);
-
-    pg_read_barrier();
-    if (progress != WORKING || gone)
-      return progress;
-    if (GetCurrentTimestamp() >= give_up_at) {
-      TerminateBackgroundWorker(handle);
-      return WORKING;
-    }
-    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_POLL_MS, PG_WAIT_EXTENSION);
-    ResetLatch(MyLatch);
-    CHECK_FOR_INTERRUPTS();
-  }
-}
-
-static void refuse(OndCronAct act, Progress progress, const OndError *error) {
-  if (progress == DONE)
+static void refuse(OndCronAct act, OndErrandEnd end, const OndError *error) {
+  if (end == OND_ERRAND_DONE)
     return;
   if (act == OND_CRON_REMOVE)
-    ereport(WARNING, (errmsg("the job of pg_cron could not be removed%s%s", progress == REFUSED ? ": " : "", progress == REFUSED ? error->message : ""),
+    ereport(WARNING, (errmsg("the job of pg_cron could not be removed%s%s", end == OND_ERRAND_REFUSED ? ": " : "", end == OND_ERRAND_REFUSED ? error->message : ""),
                       errdetail("Where it still calls ondatra.trigger_sync(), that does nothing.")));
-  else if (progress == REFUSED)
+  else if (end == OND_ERRAND_REFUSED)
     ond_raise(error);
   else
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the process that speaks to pg_cron has ended, or does not answer"),
@@ -278,24 +216,22 @@ static Oid cron_database(OndCronAct act, Oid owner) {
 
 void ond_cron_order(OndCronAct act, Oid owner, OndCronJob *jobs, int n) {
   Oid database = cron_database(act, owner);
-  dsm_segment *segment = dsm_create(offsetof(Order, jobs) + sizeof(OndCronJob) * n, 0);
-  Order *o = dsm_segment_address(segment);
+  dsm_segment *segment;
+  Order *o = ond_errand_create(offsetof(Order, jobs) + sizeof(OndCronJob) * n, &segment);
   BackgroundWorkerHandle *handle;
-  Progress progress;
+  OndErrandEnd end;
   OndError error;
 
-  memset(o, 0, offsetof(Order, jobs));
   o->database = database;
   o->owner = act == OND_CRON_PUT ? owner : InvalidOid;
   strlcpy(o->syncs_database, get_database_name(MyDatabaseId), sizeof(o->syncs_database));
   o->act = act;
   o->n = n;
   memcpy(o->jobs, jobs, sizeof(OndCronJob) * n);
-  pg_atomic_init_u32(&o->progress, WORKING);
   handle = start(segment, act);
-  progress = handle == NULL ? DONE : await(o, handle);
+  end = handle == NULL ? OND_ERRAND_DONE : ond_errand_await(&o->errand, handle, WAIT_MAX_MS);
   memcpy(jobs, o->jobs, sizeof(OndCronJob) * n);
-  error = o->error;
+  error = o->errand.error;
   dsm_detach(segment);
-  refuse(act, progress, &error);
+  refuse(act, end, &error);
 }

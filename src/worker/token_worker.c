@@ -1,21 +1,16 @@
 /*
  * token_worker.c - the process that asks for an access token on behalf of a backend; see token.h.
  *
- * The two talk through a segment of shared memory: the question, then an error or none. Whoever asked may be gone by then.
+ * It runs an errand (errand.h): the question, then an error or none.
  * Its session user is the bootstrap superuser, as the scheduler's: nothing but our own SQL runs here.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "port/atomics.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
-#include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -25,21 +20,18 @@
 #include "catalog/session.h"
 #include "engine/tokens.h"
 #include "engine/transport.h"
+#include "worker/errand.h"
 #include "worker/shared.h"
 #include "worker/token.h"
 
-#define ASK_POLL_MS   50
-#define PAUSE_MS      10
-#define WAIT_POLL_MS  100
-
-typedef enum Progress { WORKING, FETCHED, REFUSED } Progress;
+#define ASK_POLL_MS 50
+#define PAUSE_MS    10
 
 typedef struct Question {
+  OndErrand errand;            /* first */
   Oid database;
   int64 destination_id;
   int64 above_version;
-  pg_atomic_uint32 progress;   /* Progress; error is written before REFUSED */
-  OndError error;
 } Question;
 
 /* --- the process that asks ---------------------------------------------------------------------------------- */
@@ -91,54 +83,23 @@ static bool fetch(const Worker *w, int64 above_version, OndError *err) {
   return ok;
 }
 
-static void take_error(Question *q) {
-  MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
-  ErrorData *error = CopyErrorData();
-
-  FlushErrorState();
-  AbortOutOfAnyTransaction();
-  ond_error_set(&q->error, "%s", error->message);
-  strlcpy(q->error.sqlstate, unpack_sql_state(error->sqlerrcode), sizeof(q->error.sqlstate));
-  if (error->detail != NULL)
-    ond_error_detail(&q->error, "%s", error->detail);
-  if (error->hint != NULL)
-    ond_error_hint(&q->error, "%s", error->hint);
-  MemoryContextSwitchTo(context);
-}
-
-static void answer(Question *q) {
-  volatile bool ok = false;
+static bool answer(OndErrand *e) {
+  Question *q = (Question *)e;
   Worker w = {0};
 
-  PG_TRY();
-  {
-    load(&w, q->destination_id);
-    ok = fetch(&w, q->above_version, &q->error);
-  }
-  PG_CATCH();
-  { take_error(q); }
-  PG_END_TRY();
-  pg_write_barrier();
-  pg_atomic_write_u32(&q->progress, ok ? FETCHED : REFUSED);
+  load(&w, q->destination_id);
+  return fetch(&w, q->above_version, &e->error);
 }
 
 void ond_token_worker_main(Datum arg) {
-  dsm_segment *segment;
-  Question *q;
+  Question *q = ond_errand_attach(arg);
 
-  pqsignal(SIGHUP, SignalHandlerForConfigReload);
-  pqsignal(SIGTERM, die);
-  BackgroundWorkerUnblockSignals();
   ond_session_locks_end_with_process();
-  segment = dsm_attach(DatumGetUInt32(arg));
-  if (segment == NULL)
-    proc_exit(0); /* nobody waits any more */
-  q = dsm_segment_address(segment);
   BackgroundWorkerInitializeConnectionByOid(q->database, InvalidOid, 0);
   ond_session_of_worker("ondatra token");
   pgstat_report_activity(STATE_RUNNING, MyBgworkerEntry->bgw_name);
   MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "ondatra token", ALLOCSET_DEFAULT_SIZES));
-  answer(q);
+  ond_errand_carry_out(&q->errand, answer);
   proc_exit(0);
 }
 
@@ -155,36 +116,19 @@ static BackgroundWorkerHandle *start(dsm_segment *segment, const char *destinati
   return handle;
 }
 
-static Progress await(Question *q, BackgroundWorkerHandle *handle) {
-  for (;;) {
-    pid_t pid;
-    bool gone = GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
-    Progress progress = (Progress)pg_atomic_read_u32(&q->progress);
-
-    pg_read_barrier();
-    if (progress != WORKING || gone)
-      return progress;
-    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_POLL_MS, PG_WAIT_EXTENSION);
-    ResetLatch(MyLatch);
-    CHECK_FOR_INTERRUPTS();
-  }
-}
-
 void ond_token_fetch(int64 destination_id, const char *destination_name, int64 above_version) {
-  dsm_segment *segment = dsm_create(sizeof(Question), 0);
-  Question *q = dsm_segment_address(segment);
-  Progress progress;
+  dsm_segment *segment;
+  Question *q = ond_errand_create(sizeof(Question), &segment);
+  OndErrandEnd end;
 
-  memset(q, 0, sizeof(*q));
   q->database = MyDatabaseId;
   q->destination_id = destination_id;
   q->above_version = above_version;
-  pg_atomic_init_u32(&q->progress, WORKING);
-  progress = await(q, start(segment, destination_name));
-  if (progress == REFUSED)
-    ond_raise(&q->error);
+  end = ond_errand_await(&q->errand, start(segment, destination_name), 0);
+  if (end == OND_ERRAND_REFUSED)
+    ond_raise(&q->errand.error);
   dsm_detach(segment);
-  if (progress == WORKING)
+  if (end == OND_ERRAND_NO_ANSWER)
     ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("the process that fetches the access token has ended"),
                     errhint("The server's log says why.")));
 }
