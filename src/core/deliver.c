@@ -11,8 +11,7 @@
  *   resolved  tasks with an outcome that is not durable yet
  * When ordered, behind[0] and waiting are sorted by the tasks' places, and the first of all is the only one that may start.
  *
- * The window is as large as what can be sent in some hundred milliseconds: whoever crashes leaves little in doubt that was never sent.
- * It doubles when it was used up fast and halves when slow. What is taken from next() and not committed yet is held in memory: by bytes
+ * How large the next window is and when to stop deliver_policy.c says. What is taken from next() and not committed yet is held in memory: by bytes
  * (window_bytes_max) and by rows, wherever it stands.
  *
  * Only take_rows() accepts: no other way a request can end says that the destination has a row.
@@ -22,11 +21,8 @@
 
 #include "core/deliver_list.h"
 
-#define WINDOW_FAST_US 100000
-#define WINDOW_SLOW_US 400000
 #define POLL_MAX_US 50000
 #define EARLIER(a, b) ((a) < (b) ? (a) : (b))
-#define HELD_WINDOWS 4       /* rows in memory, in windows of the largest size */
 
 typedef struct Delivery {
   const OndDeliveryIo *io;
@@ -53,23 +49,13 @@ typedef struct Delivery {
   int64_t barred_since;      /* since when nothing could begin and nothing of ours was answered; 0: not */
   bool starved;              /* something is ready but has no permit */
   int64_t starved_since;
-  int failures, auth_failures, throttled;
+  OndDeliveryHealth health;
   OndStop stop;
   bool asked;                /* somebody wants it to end now: do not wait for answers */
 } Delivery;
 
-OndRoute ond_op_route(OndOp op) {
-  return op == OND_OP_DELETE ? OND_ROUTE_DELETE : op == OND_OP_UPDATE ? OND_ROUTE_UPDATE : OND_ROUTE_CREATE;
-}
-
 static const OndDeliveryOp *route_policy(const Delivery *d, OndRoute route) {
-  switch (route) {
-    case OND_ROUTE_DELETE: return &d->policy->delete;
-    case OND_ROUTE_UPDATE: return &d->policy->update;
-    case OND_ROUTE_LOOKUP: return &d->policy->lookup;
-    case OND_ROUTE_CREATE: break;
-  }
-  return &d->policy->create;
+  return ond_delivery_op(d->policy, route);
 }
 
 /* --- resolving -------------------------------------------------------------------------------------------- */
@@ -157,24 +143,10 @@ static bool request_drop(OndRequest *r, int bad) {
 /* --- answers ---------------------------------------------------------------------------------------------- */
 
 static void note_health(Delivery *d, OndAnswer answer) {
-  switch (answer) {
-    case OND_ANSWER_READ:
-    case OND_ANSWER_CONTINUE:
-    case OND_ANSWER_REFUSED: d->failures = d->auth_failures = d->throttled = 0; break;
-    case OND_ANSWER_AUTH: d->auth_failures++; break;
-    case OND_ANSWER_UNAVAILABLE:
-    case OND_ANSWER_IN_DOUBT: d->failures++; break;
-    case OND_ANSWER_AGAIN: break;
-    case OND_ANSWER_THROTTLED: d->throttled++; break; /* the pause is the answer to that, for a while */
-  }
-  if (d->stop != OND_STOP_NONE)
-    return;
-  if (d->failures >= d->policy->breaker_failures)
-    d->stop = OND_STOP_BREAKER;
-  else if (d->auth_failures >= d->policy->breaker_auth)
-    d->stop = OND_STOP_AUTH;
-  else if (d->throttled >= d->policy->breaker_throttled)
-    d->stop = OND_STOP_RATE;
+  OndStop stop = ond_delivery_note(d->policy, &d->health, answer);
+
+  if (d->stop == OND_STOP_NONE)
+    d->stop = stop;
 }
 
 /*
@@ -348,16 +320,8 @@ static void collect(Delivery *d) {
 
 /* --- windows and acks ------------------------------------------------------------------------------------- */
 
-/* One full request of the operation for each connection. */
-static int window_rows_min(const Delivery *d, OndRoute route) {
-  int64_t rows = (int64_t)route_policy(d, route)->batch_rows * d->policy->concurrency;
-
-  return rows < d->policy->window_rows_max ? (int)rows : d->policy->window_rows_max;
-}
-
 static bool may_hold_more(const Delivery *d) {
-  return d->held_rows == 0 ||
-         (d->held_bytes < d->policy->window_bytes_max && d->held_rows < (int64_t)HELD_WINDOWS * d->policy->window_rows_max);
+  return ond_delivery_may_hold(d->policy, d->held_rows, d->held_bytes);
 }
 
 static void refill(Delivery *d) {
@@ -377,24 +341,15 @@ static void refill(Delivery *d) {
     d->held_rows++;
     d->held_bytes += task->bytes;
     push(&d->staged, task);
-    if (d->window_rows < window_rows_min(d, task->route))
-      d->window_rows = window_rows_min(d, task->route);
+    if (d->window_rows < ond_delivery_window_min(d->policy, task->route))
+      d->window_rows = ond_delivery_window_min(d->policy, task->route);
   }
 }
 
 static void adapt_window(Delivery *d) {
   int64_t now = d->io->clock(d->io->arg);
-  int64_t used = now - d->window_since;
-  int least = window_rows_min(d, d->staged.head->route);
 
-  if (d->window_no > 1 && used < WINDOW_FAST_US)
-    d->window_rows = d->window_rows < d->policy->window_rows_max / 2 ? d->window_rows * 2 : d->policy->window_rows_max;
-  else if (used > WINDOW_SLOW_US)
-    d->window_rows /= 2;
-  if (d->window_rows < least)
-    d->window_rows = least;
-  if (d->window_rows > d->policy->window_rows_max)
-    d->window_rows = d->policy->window_rows_max;
+  d->window_rows = ond_delivery_window_next(d->policy, d->staged.head->route, d->window_rows, now - d->window_since, d->window_no == 1);
   d->window_since = now;
 }
 

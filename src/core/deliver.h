@@ -29,14 +29,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "core/backoff.h"
 #include "core/change.h"
 #include "core/classify.h"
-
-/* Which of the connector's operations carries a task next. The engine decides; a read changes nothing at the destination. */
-typedef enum OndRoute { OND_ROUTE_CREATE, OND_ROUTE_UPDATE, OND_ROUTE_DELETE, OND_ROUTE_LOOKUP } OndRoute;
-#define OND_ROUTES (OND_ROUTE_LOOKUP + 1)
-extern OndRoute ond_op_route(OndOp op); /* an operation's own */
+#include "core/deliver_policy.h"
 
 typedef struct OndTask {
   /* set by the engine */
@@ -92,9 +87,6 @@ typedef struct OndReply {
   bool may_bisect;           /* the refusal may be about single rows */
 } OndReply;
 
-typedef enum OndStop { OND_STOP_NONE, OND_STOP_CANCELLED, OND_STOP_TIMEOUT, OND_STOP_BREAKER, OND_STOP_AUTH, OND_STOP_REFUSALS, OND_STOP_RATE, OND_STOP_COMMIT, OND_STOP_SCRIPT } OndStop;
-extern const char *ond_stop_name(OndStop s);
-
 typedef struct OndDeliveryIo {
   void *arg;
   OndTask *(*next)(void *arg);                                        /* the next planned change; NULL: no more */
@@ -112,36 +104,6 @@ typedef struct OndDeliveryIo {
   int64_t (*wall)(void *arg);                                         /* unix microseconds */
   uint64_t (*random)(void *arg);
 } OndDeliveryIo;
-
-typedef struct OndDeliveryOp {
-  int batch_rows;            /* >= 1 */
-  size_t batch_bytes;        /* payload; 0: none */
-  bool bisect;               /* atomic or idempotent: a refused batch may be cut and sent again */
-  bool repeat_in_doubt;      /* a try without an answer may be repeated in this run (on_unknown = resend) */
-  bool reads;                /* changes nothing: no answer is no doubt */
-  int group;                 /* routes of one number (not 0) share requests, the first task's limits hold; 0: none */
-  int open_max;              /* requests begun and not ended, steps included; 0: no limit of its own */
-} OndDeliveryOp;
-
-typedef struct OndDeliveryPolicy {
-  int concurrency;           /* requests in flight, >= 1 */
-  bool ordered;              /* one at a time (whatever concurrency says), and nothing starts before what came earlier has ended */
-  OndRetryPolicy retry;
-  OndDeliveryOp create, update, delete, lookup;
-  int breaker_failures;      /* consecutive transport, 5xx or no-answer failures; default 10 */
-  int breaker_auth;          /* consecutive 401/403; default 3 */
-  int breaker_refusals;      /* rows refused or not mentioned by answers, without one accepted; default 100 */
-  int breaker_throttled;     /* consecutive 429s: the rest is left for later; default 20 */
-  int64_t permit_wait_max_us; /* a longer wait for the rate limit, or to begin while nothing of ours goes on, ends the run, the rest pending; default 15 min */
-  int window_rows_max;       /* default 20000 */
-  size_t window_bytes_max;   /* payload held in memory, from next() to its ack; one task may pass it; default 32 MB */
-  int ack_rows;              /* default 2000 */
-  int64_t ack_us;            /* default 200 ms */
-} OndDeliveryPolicy;
-
-/* How a request ends whose last try got this answer. */
-extern OndOutcome ond_delivery_outcome(OndAnswer answer, int http_status);
-extern void ond_delivery_policy_default(OndDeliveryPolicy *p);
 
 typedef struct OndDeliveryStats {
   int64_t requests;          /* tries that went out */

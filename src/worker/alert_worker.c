@@ -2,12 +2,10 @@
  * alert_worker.c - the process that tells: one message after the other, each tried once, until none is due.
  *
  * Its session user is the bootstrap superuser, as the scheduler's: nothing but our own SQL runs here. It holds the alert lock while it
- * lives, so there is
- * one in a database.
+ * lives, so there is one in a database.
  *
  * Invariants: no transaction is open while a request is under way; `told` is written after the answer, so a process that dies in between
- * repeats the
- * message (with the same idempotency key) and never loses it; a destination that fails is asked once, whatever waits for it.
+ * repeats the message (with the same idempotency key) and never loses it; a destination that fails is asked once, whatever waits for it.
  */
 #include "postgres.h"
 
