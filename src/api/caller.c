@@ -21,10 +21,9 @@
 #include "core/mem.h"
 #include "engine/transport.h"
 
-#define POLL_MS          100
-#define CHALLENGES_MAX   2
-#define WORDS_BYTES      1001
-#define PAUSE_MAX_US     (INT64CONST(600) * 1000000)
+#define POLL_MS        100
+#define CHALLENGES_MAX 2
+#define WORDS_BYTES    1001
 
 static void open_transport(OndCaller *c, const OndDestination *d) {
   OndAddressPolicy addresses;
@@ -137,28 +136,21 @@ static void converse(OndCaller *c, int rate_group, bool bare) {
     try_once(c, rate_group, bare, 0);
 }
 
-static int64 retry_after_us(const OndCaller *c) {
-  OndBytes value = ond_http_response_header(c->response, "Retry-After");
-
-  return value.p == NULL ? -1 : ond_retry_after_us(value.p, value.n, (int64)time(NULL));
-}
-
 OndAnswer ond_caller_exchange(OndCaller *c, int rate_group, const OndStatusRules *statuses, bool safe, bool bare) {
   const OndConnectorLimits *limits = ond_connector_limits(c->connector);
 
   for (int attempt = 1;; attempt++) {
+    OndAfterAnswer after;
     OndAnswer answer;
-    int64 again_us, pause_us;
 
     converse(c, rate_group, bare);
     answer = ond_classify(c->response->transfer, c->response->status, statuses);
-    pause_us = ond_connector_rate_pause(c->connector, c->response, (int64)time(NULL));
-    again_us = ond_clock_us() + ond_backoff_us(&limits->retry, attempt, retry_after_us(c), pg_prng_uint64(&pg_global_prng_state));
-    if (answer == OND_ANSWER_THROTTLED || pause_us > 0)
-      ond_budget_pause(c->budget, Min(Max(answer == OND_ANSWER_THROTTLED ? again_us : 0, ond_clock_us() + pause_us), ond_clock_us() + PAUSE_MAX_US));
+    after = ond_connector_after(c->connector, c->response, answer, attempt, ond_clock_us(), (int64)time(NULL), pg_prng_uint64(&pg_global_prng_state));
+    if (after.pause_until_us > 0)
+      ond_budget_pause(c->budget, after.pause_until_us);
     if (attempt >= limits->retry.attempts || !ond_classify_retry(answer) || (answer == OND_ANSWER_IN_DOUBT && !safe))
       return answer;
-    wait_until(again_us);
+    wait_until(after.again_us);
   }
 }
 

@@ -186,6 +186,18 @@ extern bool ond_connector_takes_auth(const OndConnector *c, const char *kind, On
  */
 extern int64_t ond_connector_rate_pause(const OndConnector *c, const OndHttpResponse *response, int64_t now_unix_s);
 
+#define OND_PAUSE_MAX_US INT64_C(600000000) /* no answer keeps requests back for longer */
+
+/* What an answer means for the next request; monotonic microseconds. */
+typedef struct OndAfterAnswer {
+  int64_t again_us;           /* when the same may go again, if it may */
+  int64_t pause_until_us;     /* no request to the destination before; 0: it asks for no pause */
+} OndAfterAnswer;
+
+/* attempt: tries so far, from 1. now_us: monotonic; random: uniform in 64 bits. */
+extern OndAfterAnswer ond_connector_after(const OndConnector *c, const OndHttpResponse *response, OndAnswer answer, int attempt, int64_t now_us,
+                                          int64_t now_unix_s, uint64_t random);
+
 /* The operation that carries a change; NULL: the object has none. Valid after bind. */
 extern const OndOperation *ond_connector_operation(const OndConnector *c, OndOp op);
 /* The same by the way that a task takes: its own operation, another one, or the lookup before it. */

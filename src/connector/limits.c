@@ -216,3 +216,22 @@ int64_t ond_connector_rate_pause(const OndConnector *c, const OndHttpResponse *r
   }
   return pause;
 }
+
+OndAfterAnswer ond_connector_after(const OndConnector *c, const OndHttpResponse *response, OndAnswer answer, int attempt, int64_t now_us,
+                                   int64_t now_unix_s, uint64_t random) {
+  OndBytes header = ond_http_response_header(response, "Retry-After");
+  int64_t retry_after = header.p ? ond_retry_after_us(header.p, header.n, now_unix_s) : -1;
+  int64_t pause = ond_connector_rate_pause(c, response, now_unix_s);
+  OndAfterAnswer after = {.again_us = now_us + ond_backoff_us(&c->limits.retry, attempt, retry_after, random)};
+
+  if (pause > 0) {
+    after.pause_until_us = now_us + pause;
+  }
+  if (answer == OND_ANSWER_THROTTLED && after.again_us > after.pause_until_us) {
+    after.pause_until_us = after.again_us;
+  }
+  if (after.pause_until_us > now_us + OND_PAUSE_MAX_US) {
+    after.pause_until_us = now_us + OND_PAUSE_MAX_US;
+  }
+  return after;
+}

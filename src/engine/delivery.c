@@ -31,7 +31,6 @@
 #include "engine/transport.h"
 #include "engine/way.h"
 
-#define PAUSE_MAX_US (INT64CONST(600) * 1000000)
 #define PAYLOAD_FRAME_BYTES 64
 #define AGAINS_MAX 2
 #define TOKEN_POLL_US 10000
@@ -352,7 +351,7 @@ static void heed_rate_headers(Context *c, const OndHttpResponse *response) {
   int64 us = ond_connector_rate_pause(c->input->spec->connector, response, (int64)time(NULL));
 
   if (us > 0)
-    c->input->host->budget_pause(ond_clock_us() + Min(us, PAUSE_MAX_US));
+    c->input->host->budget_pause(ond_clock_us() + Min(us, OND_PAUSE_MAX_US));
 }
 
 static void take_row(Context *c, OndTask *task, const OndRowResult *from) {
@@ -677,7 +676,7 @@ static void io_permit_done(void *arg) {
 static void io_pause(void *arg, int64_t until_us) {
   Context *c = arg;
 
-  c->input->host->budget_pause(Min(until_us, ond_clock_us() + PAUSE_MAX_US));
+  c->input->host->budget_pause(Min(until_us, ond_clock_us() + OND_PAUSE_MAX_US));
 }
 
 static OndStop io_stop(void *arg) {

@@ -24,9 +24,8 @@
 #include "engine/tokens.h"
 #include "engine/transport.h"
 
-#define POLL_MS      100
-#define AGAINS_MAX   2
-#define PAUSE_MAX_US (INT64CONST(600) * 1000000)
+#define POLL_MS    100
+#define AGAINS_MAX 2
 
 typedef struct Reader {
   const OndListing *in;
@@ -183,25 +182,22 @@ static void exchange(Reader *r, const OndOperationInfo *info) {
   const OndConnectorLimits *limits = ond_connector_limits(r->in->spec->connector);
 
   for (int attempt = 1;; attempt++) {
+    OndAfterAnswer after;
     OndAnswer answer;
-    OndBytes after;
-    int64 again_us, pause_us;
 
     converse(r, info->rate_group);
     answer = ond_classify(r->response->transfer, r->response->status, &info->statuses);
-    after = ond_http_response_header(r->response, "Retry-After");
-    pause_us = ond_connector_rate_pause(r->in->spec->connector, r->response, (int64)time(NULL));
-    again_us = ond_clock_us() + ond_backoff_us(&limits->retry, attempt, after.p == NULL ? -1 : ond_retry_after_us(after.p, after.n, (int64)time(NULL)),
-                                               pg_prng_uint64(&pg_global_prng_state));
-    if (answer == OND_ANSWER_THROTTLED || pause_us > 0)
-      r->in->host->budget_pause(Min(Max(answer == OND_ANSWER_THROTTLED ? again_us : 0, ond_clock_us() + pause_us), ond_clock_us() + PAUSE_MAX_US));
+    after = ond_connector_after(r->in->spec->connector, r->response, answer, attempt, ond_clock_us(), (int64)time(NULL),
+                                pg_prng_uint64(&pg_global_prng_state));
+    if (after.pause_until_us > 0)
+      r->in->host->budget_pause(after.pause_until_us);
     if (answer == OND_ANSWER_READ)
       return;
     if (attempt >= limits->retry.attempts || !ond_classify_retry(answer))
       fail(r);
     r->in->counters->retries++;
-    while (ond_clock_us() < again_us)
-      sleep_us(r, again_us - ond_clock_us());
+    while (ond_clock_us() < after.again_us)
+      sleep_us(r, after.again_us - ond_clock_us());
   }
 }
 

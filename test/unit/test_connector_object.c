@@ -359,6 +359,23 @@ static int64_t pause_ms(const char *document, const char *headers) {
   return us < 0 ? us : us / 1000;
 }
 
+/* What follows an answer at the moment 0, in milliseconds. */
+static OndAfterAnswer after(OndAnswer answer, const char *headers) {
+  static Case t;
+  OndHttpResponse response = {.transfer = OND_TRANSFER_OK, .status = 200};
+  OndConnector *c = open_document(&t, (Said){.document = DOC("", ""), .account_only = true});
+  OndAfterAnswer result = {-1, -1};
+
+  ond_buf_init(&response.headers, 4096);
+  add_header(&response, headers);
+  if (c) {
+    result = ond_connector_after(c, &response, answer, 1, 0, INT64_C(1700000000), 0);
+  }
+  ond_buf_free(&response.headers);
+  ond_connector_free(c);
+  return (OndAfterAnswer){result.again_us / 1000, result.pause_until_us / 1000};
+}
+
 #define RATE(unit) DOC(", 'rate_headers': {'remaining': 'X-Left', 'reset': 'X-Next', 'unit': '" unit "'}", "")
 
 TEST(headers_that_say_nothing_is_left) {
@@ -375,6 +392,17 @@ TEST(headers_that_say_nothing_is_left) {
   CHECK_INT(pause_ms(RATE("seconds"), "X-Left: -0x\r\nX-Next: 5\r\n"), 0);
   CHECK_INT(pause_ms(RATE("hours"), ""), -1);
   CHECK_INT(pause_ms(DOC(", 'rate_headers': {'remaining': 'X-Left'}", ""), ""), -1);
+}
+
+TEST(an_answer_says_when_the_next_request_may_go) {
+  CHECK_INT(after(OND_ANSWER_READ, "").pause_until_us, 0);
+  CHECK_INT(after(OND_ANSWER_READ, "RateLimit-Remaining: 0\r\nRateLimit-Reset: 7\r\n").pause_until_us, 7000);
+  CHECK_INT(after(OND_ANSWER_UNAVAILABLE, "Retry-After: 9\r\n").again_us, 9000);
+  CHECK_INT(after(OND_ANSWER_UNAVAILABLE, "Retry-After: 9\r\n").pause_until_us, 0);
+  CHECK_INT(after(OND_ANSWER_THROTTLED, "Retry-After: 9\r\n").pause_until_us, 9000);
+  CHECK_INT(after(OND_ANSWER_THROTTLED, "Retry-After: 9\r\nRateLimit-Remaining: 0\r\nRateLimit-Reset: 7\r\n").pause_until_us, 9000);
+  CHECK_INT(after(OND_ANSWER_THROTTLED, "Retry-After: 9\r\nRateLimit-Remaining: 0\r\nRateLimit-Reset: 17\r\n").pause_until_us, 17000);
+  CHECK_INT(after(OND_ANSWER_READ, "RateLimit-Remaining: 0\r\nRateLimit-Reset: 86400\r\n").pause_until_us, OND_PAUSE_MAX_US / 1000);
 }
 
 static const char *formed(Case *t, const char *type, const char *value) {
