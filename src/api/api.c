@@ -5,8 +5,10 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
@@ -15,6 +17,8 @@
 #include "catalog/settings.h"
 #include "compat.h"
 #include "worker/shared.h"
+
+#define NAMES_SHOWN_MAX 10
 
 void ond_call_refuse_in_run(void) {
   if (ond_in_run_worker() || InSecurityRestrictedOperation()) {
@@ -35,6 +39,23 @@ void ond_call_begin(OndCall *call) {
 void ond_call_end(OndCall *call) {
   ond_our_end(&call->scope);
   MemoryContextSwitchTo(call->context);
+}
+
+char *ond_names_seen(const int64 *ids, int n, Oid role, bool (*look)(int64 id, char **name, Oid *owner)) {
+  StringInfoData names;
+  int shown = 0;
+
+  initStringInfo(&names);
+  for (int i = 0; i < n && shown < NAMES_SHOWN_MAX; i++) {
+    char *name;
+    Oid owner;
+
+    if (look(ids[i], &name, &owner) && has_privs_of_role(role, owner))
+      appendStringInfo(&names, "%s\"%s\"", shown++ > 0 ? ", " : "", name);
+  }
+  if (n > shown)
+    appendStringInfo(&names, "%s%d%s", shown > 0 ? " and " : "", n - shown, shown > 0 ? " more" : " of other roles");
+  return names.data;
 }
 
 void ond_api_adopt(MemoryContextCallbackFunction free_it, void *p) {

@@ -33,6 +33,9 @@ extern int ond_waits_for_me(int pid);
 /* The refusal alone, for functions that do not need "ours" at their start. */
 extern void ond_call_refuse_in_run(void);
 
+/* Names of those of n objects that the role may see, and how many others there are. look: name and owner of one; false: it is gone. */
+extern char *ond_names_seen(const int64 *ids, int n, Oid role, bool (*look)(int64 id, char **name, Oid *owner));
+
 /* What no context knows (malloc): free_it(p) when the current memory context ends, also after an error. */
 extern void ond_api_adopt(MemoryContextCallbackFunction free_it, void *p);
 

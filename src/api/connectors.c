@@ -21,7 +21,6 @@
 #include "catalog/edit.h"
 #include "connector/mapping.h"
 
-#define NAMES_SHOWN_MAX 10
 
 /* Calls `each` for every problem of a document (database's encoding); how many. */
 static int for_each_problem(const char *document, void (*each)(void *arg, const OndError *problem), void *arg) {
@@ -260,23 +259,14 @@ Datum ond_sql_replace_connector(PG_FUNCTION_ARGS) {
 
 /* ---- dropping ---- */
 
-/* Names those that the role may see, counts the rest. */
-static char *list_users(const int64 *ids, int n, Oid role) {
-  StringInfoData names;
-  int shown = 0;
+static bool look_at_destination(int64 id, char **name, Oid *owner) {
+  const OndDestination *d = ond_destination_load(id);
 
-  initStringInfo(&names);
-  for (int i = 0; i < n && shown < NAMES_SHOWN_MAX; i++) {
-    OndDestination *d = ond_destination_load(ids[i]);
-
-    if (d != NULL && has_privs_of_role(role, d->owner)) {
-      appendStringInfo(&names, "%s\"%s\"", shown++ > 0 ? ", " : "", d->name);
-    }
+  if (d != NULL) {
+    *name = d->name;
+    *owner = d->owner;
   }
-  if (n > shown) {
-    appendStringInfo(&names, "%s%d%s", shown > 0 ? " and " : "", n - shown, shown > 0 ? " more" : " of other roles");
-  }
-  return names.data;
+  return d != NULL;
 }
 
 PG_FUNCTION_INFO_V1(ond_sql_drop_connector);
@@ -292,7 +282,7 @@ Datum ond_sql_drop_connector(PG_FUNCTION_ARGS) {
   ids = ond_connector_destinations(c, &n);
   if (n > 0) {
     ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("connector \"%s\" is used by destinations", name),
-                    errdetail("They are: %s.", list_users(ids, n, call.user)),
+                    errdetail("They are: %s.", ond_names_seen(ids, n, call.user, look_at_destination)),
                     errhint("Drop them with ondatra.drop_destination(), or give them another connector with ondatra.update_destination().")));
   }
   ond_connector_delete(c);

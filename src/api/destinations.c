@@ -18,7 +18,6 @@
 #include "catalog/edit.h"
 #include "catalog/settings.h"
 
-#define NAMES_SHOWN_MAX 10
 
 static void free_auth(void *auth) {
   ond_auth_free(auth);
@@ -216,23 +215,14 @@ Datum ond_sql_update_destination(PG_FUNCTION_ARGS) {
   PG_RETURN_VOID();
 }
 
-/* Names those that the role may see, counts the rest. */
-static char *list_users(const int64 *ids, int n, Oid role) {
-  StringInfoData names;
-  int shown = 0;
+static bool look_at_sync(int64 id, char **name, Oid *owner) {
+  const OndSync *s = ond_sync_load(id);
 
-  initStringInfo(&names);
-  for (int i = 0; i < n && shown < NAMES_SHOWN_MAX; i++) {
-    OndSync *s = ond_sync_load(ids[i]);
-
-    if (s != NULL && has_privs_of_role(role, s->owner)) {
-      appendStringInfo(&names, "%s\"%s\"", shown++ > 0 ? ", " : "", s->name);
-    }
+  if (s != NULL) {
+    *name = s->name;
+    *owner = s->owner;
   }
-  if (n > shown) {
-    appendStringInfo(&names, "%s%d%s", shown > 0 ? " and " : "", n - shown, shown > 0 ? " more" : " of other roles");
-  }
-  return names.data;
+  return s != NULL;
 }
 
 PG_FUNCTION_INFO_V1(ond_sql_drop_destination);
@@ -249,13 +239,13 @@ Datum ond_sql_drop_destination(PG_FUNCTION_ARGS) {
   ids = ond_destination_syncs(d->destination_id, &n);
   if (n > 0) {
     ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("destination \"%s\" is used by syncs", name),
-                    errdetail("They are: %s.", list_users(ids, n, call.user)),
+                    errdetail("They are: %s.", ond_names_seen(ids, n, call.user, look_at_sync)),
                     errhint("Drop them with ondatra.drop_sync(), or give them another destination with ondatra.update_sync().")));
   }
   ids = ond_destination_alerts(name, &n);
   if (n > 0) {
     ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("destination \"%s\" takes the alerts of syncs", name),
-                    errdetail("They are: %s.", list_users(ids, n, call.user)),
+                    errdetail("They are: %s.", ond_names_seen(ids, n, call.user, look_at_sync)),
                     errhint("Give them another one in the option alert, or remove it: ondatra.update_sync(..., options => '{\"alert\": null}').")));
   }
   ond_destination_delete(d->destination_id);
