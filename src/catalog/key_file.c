@@ -18,6 +18,7 @@
 #include "catalog/key_file.h"
 #include "catalog/settings.h"
 #include "core/mem.h"
+#include "core/scan.h"
 
 #define KEY_FILE_DEFAULT "ondatra.key"
 #define HEX_BYTES        (2 * OND_KEY_BYTES)
@@ -41,19 +42,15 @@ static OndKeyResult bad(OndError *err, const char *path, const char *what, const
   return OND_KEY_BAD;
 }
 
-static int hex_value(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* 64 hex digits. */
 static bool parse_key(const char *text, uint8 key[OND_KEY_BYTES]) {
   for (int i = 0; i < OND_KEY_BYTES; i++) {
-    int high = hex_value(text[2 * i]), low = hex_value(text[2 * i + 1]);
+    int value = ond_scan_hex(text + 2 * i, 2, 2);
 
-    if (high < 0 || low < 0) {
+    if (value < 0) {
       return false;
     }
-    key[i] = (uint8)(high << 4 | low);
+    key[i] = (uint8)value;
   }
   return true;
 }

@@ -8,6 +8,8 @@
 #include "connector/members.h"
 
 #include <string.h>
+#include "core/scan.h"
+#include "core/text.h"
 
 #define NAME_BYTES_MAX 65536
 
@@ -191,61 +193,17 @@ bool ond_members_next(OndMembers *m, OndMember *out) {
   return true;
 }
 
-/* Four hex digits; -1: they are not. */
-static long hex4(const char *p, const char *end) {
-  long value = 0;
-
-  if (end - p < 4) {
-    return -1;
-  }
-  for (int i = 0; i < 4; i++) {
-    char c = p[i];
-    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-
-    if (digit < 0) {
-      return -1;
-    }
-    value = value * 16 + digit;
-  }
-  return value;
-}
-
-static bool append_utf8(OndBuf *out, unsigned long code) {
-  char bytes[4];
-  size_t n;
-
-  if (code < 0x80) {
-    bytes[0] = (char)code;
-    n = 1;
-  } else if (code < 0x800) {
-    bytes[0] = (char)(0xC0 | (code >> 6));
-    bytes[1] = (char)(0x80 | (code & 0x3F));
-    n = 2;
-  } else if (code < 0x10000) {
-    bytes[0] = (char)(0xE0 | (code >> 12));
-    bytes[1] = (char)(0x80 | ((code >> 6) & 0x3F));
-    bytes[2] = (char)(0x80 | (code & 0x3F));
-    n = 3;
-  } else {
-    bytes[0] = (char)(0xF0 | (code >> 18));
-    bytes[1] = (char)(0x80 | ((code >> 12) & 0x3F));
-    bytes[2] = (char)(0x80 | ((code >> 6) & 0x3F));
-    bytes[3] = (char)(0x80 | (code & 0x3F));
-    n = 4;
-  }
-  return ond_buf_append(out, bytes, n);
-}
-
 /* *p stands behind "\u". */
 static bool unescape_unicode(const char **p, const char *end, OndBuf *out) {
-  long code = hex4(*p, end);
+  int code = ond_scan_hex(*p, (size_t)(end - *p), 4);
+  char bytes[4];
 
   if (code < 0 || (code >= 0xDC00 && code <= 0xDFFF)) {
     return false;
   }
   *p += 4;
   if (code >= 0xD800 && code <= 0xDBFF) {
-    long low = end - *p >= 6 && (*p)[0] == '\\' && (*p)[1] == 'u' ? hex4(*p + 2, end) : -1;
+    int low = end - *p >= 6 && (*p)[0] == '\\' && (*p)[1] == 'u' ? ond_scan_hex(*p + 2, (size_t)(end - *p) - 2, 4) : -1;
 
     if (low < 0xDC00 || low > 0xDFFF) {
       return false;
@@ -253,7 +211,7 @@ static bool unescape_unicode(const char **p, const char *end, OndBuf *out) {
     *p += 6;
     code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
   }
-  return append_utf8(out, (unsigned long)code);
+  return ond_buf_append(out, bytes, ond_utf8_put((unsigned int)code, bytes));
 }
 
 bool ond_json_unescape(OndBytes raw, OndBuf *out) {

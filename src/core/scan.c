@@ -63,3 +63,22 @@ bool ond_scan_number(OndScan *s, int digits, int *out) {
   *out = value;
   return true;
 }
+
+static int hex_digit(char c) {
+  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int ond_scan_hex(const char *p, size_t left, int digits) {
+  int value = 0;
+
+  if (left < (size_t)digits) {
+    return -1;
+  }
+  for (int i = 0; i < digits; i++) {
+    if (hex_digit(p[i]) < 0) {
+      return -1;
+    }
+    value = value * 16 + hex_digit(p[i]);
+  }
+  return value;
+}

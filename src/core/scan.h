@@ -23,4 +23,7 @@ extern bool ond_scan_text(OndScan *s, const char *wanted);
 /* Exactly `digits` digits (at most 9). */
 extern bool ond_scan_number(OndScan *s, int digits, int *out);
 
+/* The value of `digits` hexadecimal digits (at most 7) at p, where `left` bytes are; -1: they are not there. */
+extern int ond_scan_hex(const char *p, size_t left, int digits);
+
 #endif

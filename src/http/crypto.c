@@ -10,6 +10,7 @@
 #include <openssl/rand.h>
 #include <string.h>
 #include "core/mem.h"
+#include "core/scan.h"
 
 #define RSA_BITS_MIN  2048
 #define P256_BYTES    32
@@ -93,15 +94,11 @@ bool ond_hex(OndBuf *b, const void *p, size_t n) {
   return ok;
 }
 
-static int hex_digit(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 bool ond_hex_decode(OndBuf *b, const char *text, size_t n) {
   for (size_t i = 0; i + 1 < n; i += 2) {
-    int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
+    int value = ond_scan_hex(text + i, 2, 2);
 
-    if (high < 0 || low < 0 || !ond_buf_append_char(b, (char)(high << 4 | low))) {
+    if (value < 0 || !ond_buf_append_char(b, (char)value)) {
       return false;
     }
   }

@@ -10,54 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/mem.h"
+#include "core/scan.h"
+#include "core/text.h"
 
 #define SCRUB_BYTES_MIN 4
 #define VALUE_BYTES_MAX 131072 /* of what is looked for; larger secrets are PEM bundles */
 #define MARK_BYTES      (sizeof(OND_AUTH_MARK) - 1)
 
 typedef enum Spelling { SPELLING_RAW, SPELLING_URL, SPELLING_JSON } Spelling;
-
-/* Value of n hexadecimal digits, or -1. */
-static int hex_value(const char *p, size_t left, size_t n) {
-  int value = 0;
-
-  if (left < n) {
-    return -1;
-  }
-  for (size_t i = 0; i < n; i++) {
-    char c = p[i];
-    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-
-    if (digit < 0) {
-      return -1;
-    }
-    value = value * 16 + digit;
-  }
-  return value;
-}
-
-static size_t put_utf8(unsigned int c, char *out) {
-  if (c < 0x80) {
-    out[0] = (char)c;
-    return 1;
-  }
-  if (c < 0x800) {
-    out[0] = (char)(0xc0 | c >> 6);
-    out[1] = (char)(0x80 | (c & 0x3f));
-    return 2;
-  }
-  if (c < 0x10000) {
-    out[0] = (char)(0xe0 | c >> 12);
-    out[1] = (char)(0x80 | (c >> 6 & 0x3f));
-    out[2] = (char)(0x80 | (c & 0x3f));
-    return 3;
-  }
-  out[0] = (char)(0xf0 | c >> 18);
-  out[1] = (char)(0x80 | (c >> 12 & 0x3f));
-  out[2] = (char)(0x80 | (c >> 6 & 0x3f));
-  out[3] = (char)(0x80 | (c & 0x3f));
-  return 4;
-}
 
 /* Decodes what follows a backslash (p stands on it); returns the characters read, 0 when it is no escape. */
 static size_t decode_json_escape(const char *p, size_t left, char *out, size_t *out_n) {
@@ -70,15 +30,15 @@ static size_t decode_json_escape(const char *p, size_t left, char *out, size_t *
     *out_n = 1;
     return 2;
   }
-  if (left < 6 || p[1] != 'u' || (high = hex_value(p + 2, left - 2, 4)) < 0) {
+  if (left < 6 || p[1] != 'u' || (high = ond_scan_hex(p + 2, left - 2, 4)) < 0) {
     return 0;
   }
-  if (high >= 0xd800 && high < 0xdc00 && left >= 12 && p[6] == '\\' && p[7] == 'u' && (low = hex_value(p + 8, left - 8, 4)) >= 0xdc00 &&
+  if (high >= 0xd800 && high < 0xdc00 && left >= 12 && p[6] == '\\' && p[7] == 'u' && (low = ond_scan_hex(p + 8, left - 8, 4)) >= 0xdc00 &&
       low < 0xe000) {
-    *out_n = put_utf8(0x10000u + (((unsigned int)high - 0xd800u) << 10) + ((unsigned int)low - 0xdc00u), out);
+    *out_n = ond_utf8_put(0x10000u + (((unsigned int)high - 0xd800u) << 10) + ((unsigned int)low - 0xdc00u), out);
     return 12;
   }
-  *out_n = put_utf8((unsigned int)high, out);
+  *out_n = ond_utf8_put((unsigned int)high, out);
   return 6;
 }
 
@@ -92,7 +52,7 @@ static size_t decode_unit(Spelling spelling, const char *p, size_t left, char *o
     return n > 0 ? n : 1;
   }
   if (spelling == SPELLING_URL && *p == '%') {
-    int value = hex_value(p + 1, left - 1, 2);
+    int value = ond_scan_hex(p + 1, left - 1, 2);
 
     if (value >= 0) {
       out[0] = (char)value;

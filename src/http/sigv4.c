@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <time.h>
 #include "core/mem.h"
+#include "core/scan.h"
 #include "http/auth_kinds.h"
 
 #define SIGNED_BYTES_MAX  (256 * 1024)
@@ -59,14 +60,12 @@ static bool append_encoded_but_slash(OndBuf *out, const char *p, size_t n) {
   return ok;
 }
 
-static int hex_digit(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static void append_decoded(OndBuf *out, const char *p, size_t n) {
   for (size_t i = 0; i < n; i++) {
-    if (p[i] == '%' && i + 2 < n && hex_digit(p[i + 1]) >= 0 && hex_digit(p[i + 2]) >= 0) {
-      ond_buf_append_char(out, (char)(hex_digit(p[i + 1]) << 4 | hex_digit(p[i + 2])));
+    int value = p[i] == '%' ? ond_scan_hex(p + i + 1, n - i - 1, 2) : -1;
+
+    if (value >= 0) {
+      ond_buf_append_char(out, (char)value);
       i += 2;
     } else {
       ond_buf_append_char(out, p[i]);

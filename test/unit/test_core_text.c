@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/error.h"
+#include "core/scan.h"
 #include "core/text.h"
 #include "unit.h"
 
@@ -156,6 +157,32 @@ TEST(error_cuts_long_text_at_a_character) {
     CHECK_STR(e.message + strlen(e.message) - 3, "...");
   }
   free(longer);
+}
+
+static const char *put(unsigned int c) {
+  static char bytes[5];
+
+  bytes[ond_utf8_put(c, bytes)] = '\0';
+  return bytes;
+}
+
+TEST(utf8_is_written) {
+  CHECK_STR(put('a'), "a");
+  CHECK_STR(put(0x7F), "\x7F");
+  CHECK_STR(put(0x80), "\xC2\x80");
+  CHECK_STR(put(0x7FF), "\xDF\xBF");
+  CHECK_STR(put(0x800), "\xE0\xA0\x80");
+  CHECK_STR(put(0xFFFF), "\xEF\xBF\xBF");
+  CHECK_STR(put(0x10000), "\xF0\x90\x80\x80");
+  CHECK_STR(put(0x10FFFF), "\xF4\x8F\xBF\xBF");
+}
+
+TEST(hexadecimal_digits_are_read) {
+  CHECK_INT(ond_scan_hex("00fF", 4, 4), 0xFF);
+  CHECK_INT(ond_scan_hex("Ab", 2, 2), 0xAB);
+  CHECK_INT(ond_scan_hex("Ab", 1, 2), -1);
+  CHECK_INT(ond_scan_hex("a:", 2, 2), -1);
+  CHECK_INT(ond_scan_hex("-1", 2, 2), -1);
 }
 
 TEST(error_is_one_clean_line) {
