@@ -52,7 +52,6 @@ static char *find_circle(const OndSync *s, const char *parent) {
               2, types, values, NULL) > 0) {
     way = ond_row_text(1, caller);
   }
-  MemoryContextSwitchTo(caller);
   return way;
 }
 
@@ -86,7 +85,6 @@ void ond_after_check_drop(const OndSync *s) {
               values, NULL) > 0) {
     child = ond_row_text(1, caller);
   }
-  MemoryContextSwitchTo(caller);
   if (child != NULL) {
     ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("sync \"%s\" cannot be dropped: sync \"%s\" runs after it", s->name, child),
                     errhint("Change its option after first: ondatra.update_sync(%s, options => '{\"after\": null}').", quote_literal_cstr(child))));

@@ -81,16 +81,11 @@ static bool load(Identity *out) {
     out->base_backup = ond_row_text(4, caller);
     out->timeline = ond_row_int64(5);
   }
-  MemoryContextSwitchTo(caller);
   return found;
 }
 
 static bool nothing_to_send_to(void) {
-  MemoryContext caller = CurrentMemoryContext;
-  bool none = ond_spi(SPI_OK_SELECT, "SELECT FROM ondatra.all_destinations LIMIT 1", 0, NULL, NULL, NULL) == 0;
-
-  MemoryContextSwitchTo(caller);
-  return none;
+  return ond_spi(SPI_OK_SELECT, "SELECT FROM ondatra.all_destinations LIMIT 1", 0, NULL, NULL, NULL) == 0;
 }
 
 /* The promotion of a standby changes these two and nothing else. */
@@ -151,7 +146,6 @@ void ond_armed_require(void) {
 
 void ond_arm(const char *policy, const char *armed_by) {
   Oid types[] = {OIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID};
-  MemoryContext caller = CurrentMemoryContext;
   Datum values[7];
   Identity is;
 
@@ -171,7 +165,6 @@ void ond_arm(const char *policy, const char *armed_by) {
           "base_backup = excluded.base_backup, timeline = excluded.timeline, policy = excluded.policy, armed_by = excluded.armed_by, "
           "armed_at = pg_catalog.now()",
           7, types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_arm_first(void) {

@@ -44,20 +44,15 @@ OndConnectorRow *ond_connector_find(const char *name, Oid role) {
       c->document = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
     }
   }
-  MemoryContextSwitchTo(caller);
   return c;
 }
 
 static bool is_builtin(const char *name) {
   Oid types[] = {TEXTOID};
   Datum values[] = {CStringGetTextDatum(name)};
-  MemoryContext caller = CurrentMemoryContext;
-  bool found = strcmp(name, "http") == 0 ||
-               ond_spi(SPI_OK_SELECT, "SELECT 1 FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 AND builtin", 1, types, values,
-                       NULL) > 0;
 
-  MemoryContextSwitchTo(caller);
-  return found;
+  return strcmp(name, "http") == 0 ||
+         ond_spi(SPI_OK_SELECT, "SELECT 1 FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 AND builtin", 1, types, values, NULL) > 0;
 }
 
 OndConnectorRow *ond_connector_edit(const char *name, Oid role) {
@@ -74,7 +69,6 @@ OndConnectorRow *ond_connector_edit(const char *name, Oid role) {
     c->name = MemoryContextStrdup(caller, name);
     c->document = ond_row_text(2, caller);
   }
-  MemoryContextSwitchTo(caller);
   if (c != NULL) {
     return c;
   }
@@ -89,11 +83,9 @@ OndConnectorRow *ond_connector_edit(const char *name, Oid role) {
 void ond_connector_keep(const char *name) {
   Oid types[] = {TEXTOID};
   Datum values[] = {CStringGetTextDatum(name)};
-  MemoryContext caller = CurrentMemoryContext;
 
   (void)ond_spi(SPI_OK_SELECT, "SELECT 1 FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 AND NOT builtin FOR KEY SHARE", 1,
                 types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_connector_insert(const OndConnectorRow *c, const char *description) {
@@ -101,7 +93,6 @@ void ond_connector_insert(const OndConnectorRow *c, const char *description) {
                     "ON CONFLICT (name, builtin) DO NOTHING";
   Oid types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID};
   char nulls[5] = "    ";
-  MemoryContext caller = CurrentMemoryContext;
   Datum values[4];
   bool builtin = is_builtin(c->name);
 
@@ -113,7 +104,6 @@ void ond_connector_insert(const OndConnectorRow *c, const char *description) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("connector \"%s\" already exists", c->name),
                     builtin ? errhint("It is a builtin one: choose another name.") : errhint("Use ondatra.replace_connector(), or another name.")));
   }
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_connector_update(const OndConnectorRow *c, const char *description) {
@@ -121,23 +111,19 @@ void ond_connector_update(const OndConnectorRow *c, const char *description) {
                     "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE name OPERATOR(pg_catalog.=) $1 AND NOT builtin";
   Oid types[] = {TEXTOID, TEXTOID, TEXTOID};
   char nulls[4] = "   ";
-  MemoryContext caller = CurrentMemoryContext;
   Datum values[3];
 
   values[0] = CStringGetTextDatum(c->name);
   values[1] = CStringGetTextDatum(c->document);
   values[2] = ond_text_datum(description, &nulls[2]);
   ond_spi(SPI_OK_UPDATE, sql, 3, types, values, nulls);
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_connector_delete(const OndConnectorRow *c) {
   Oid types[] = {TEXTOID};
   Datum values[] = {CStringGetTextDatum(c->name)};
-  MemoryContext caller = CurrentMemoryContext;
 
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_connectors WHERE name OPERATOR(pg_catalog.=) $1 AND NOT builtin", 1, types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }
 
 int64 *ond_connector_destinations(const OndConnectorRow *c, int *n) {
@@ -155,7 +141,6 @@ int64 *ond_connector_destinations(const OndConnectorRow *c, int *n) {
       ids[(*n)++] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
     }
   }
-  MemoryContextSwitchTo(caller);
   return ids;
 }
 

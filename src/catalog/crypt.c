@@ -112,13 +112,8 @@ bool ond_crypt_is_current(const bytea *sealed) {
 }
 
 bool ond_crypt_none_yet(void) {
-  MemoryContext caller = CurrentMemoryContext;
-  bool none = ond_spi(SPI_OK_SELECT,
-                      "SELECT FROM ondatra.all_secrets UNION ALL SELECT FROM ondatra.all_tokens WHERE token IS NOT NULL LIMIT 1", 0, NULL, NULL,
-                      NULL) == 0;
-
-  MemoryContextSwitchTo(caller);
-  return none;
+  return ond_spi(SPI_OK_SELECT, "SELECT FROM ondatra.all_secrets UNION ALL SELECT FROM ondatra.all_tokens WHERE token IS NOT NULL LIMIT 1", 0, NULL,
+                 NULL, NULL) == 0;
 }
 
 bytea *ond_crypt_seal(Oid owner, const char *name, const char *value, size_t n, bool may_make_key) {

@@ -61,7 +61,6 @@ static OndDestination *load_where(const char *sql, Oid type, Datum value) {
     d->sync_roles = oid_list(9, caller);
     d->request_roles = oid_list(10, caller);
   }
-  MemoryContextSwitchTo(caller);
   if (d != NULL) {
     ond_destination_read_document(d);
   }
@@ -152,13 +151,9 @@ void ond_destination_check_use(const OndSync *s, const OndDestination *d) {
 int64 ond_destination_count(Oid owner) {
   Oid types[] = {OIDOID};
   Datum values[] = {ObjectIdGetDatum(owner)};
-  MemoryContext caller = CurrentMemoryContext;
-  int64 n;
 
   ond_spi(SPI_OK_SELECT, "SELECT pg_catalog.count(*) FROM ondatra.all_destinations WHERE owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
-  n = ond_row_int64(1);
-  MemoryContextSwitchTo(caller);
-  return n;
+  return ond_row_int64(1);
 }
 
 int64 ond_destination_insert(const OndDestination *d) {
@@ -167,9 +162,7 @@ int64 ond_destination_insert(const OndDestination *d) {
       "$5::json, $6::json) ON CONFLICT (name) DO NOTHING RETURNING destination_id";
   Oid types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
   char nulls[7] = "      ";
-  MemoryContext caller = CurrentMemoryContext;
   Datum values[6];
-  int64 id;
 
   values[0] = CStringGetTextDatum(d->name);
   values[1] = ObjectIdGetDatum(d->owner);
@@ -182,9 +175,7 @@ int64 ond_destination_insert(const OndDestination *d) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("destination \"%s\" already exists", d->name),
                     errhint("Use ondatra.update_destination(), or another name.")));
   }
-  id = ond_row_int64(1);
-  MemoryContextSwitchTo(caller);
-  return id;
+  return ond_row_int64(1);
 }
 
 void ond_destination_update(const OndDestination *d) {
@@ -193,7 +184,6 @@ void ond_destination_update(const OndDestination *d) {
       "OPERATOR(pg_catalog.+) 1, updated_at = pg_catalog.now() WHERE destination_id OPERATOR(pg_catalog.=) $1";
   Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
   char nulls[6] = "     ";
-  MemoryContext caller = CurrentMemoryContext;
   Datum values[5];
 
   values[0] = Int64GetDatum(d->destination_id);
@@ -202,18 +192,15 @@ void ond_destination_update(const OndDestination *d) {
   values[3] = ond_text_datum(d->auth, &nulls[3]);
   values[4] = CStringGetTextDatum(d->options);
   ond_spi(SPI_OK_UPDATE, sql, 5, types, values, nulls);
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_destination_delete(int64 destination_id) {
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(destination_id)};
-  MemoryContext caller = CurrentMemoryContext;
 
   ond_token_forget(destination_id);
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_grants WHERE destination_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }
 
 bool ond_destination_lock(int64 destination_id, bool exclusive) {
@@ -221,35 +208,26 @@ bool ond_destination_lock(int64 destination_id, bool exclusive) {
                               : "SELECT 1 FROM ondatra.all_destinations WHERE destination_id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE";
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(destination_id)};
-  MemoryContext caller = CurrentMemoryContext;
-  bool found = ond_spi(SPI_OK_SELECT, sql, 1, types, values, NULL) > 0;
 
-  MemoryContextSwitchTo(caller);
-  return found;
+  return ond_spi(SPI_OK_SELECT, sql, 1, types, values, NULL) > 0;
 }
 
 void ond_destination_grant(int64 destination_id, Oid role, const char *level) {
   Oid types[] = {INT8OID, OIDOID, TEXTOID};
   Datum values[] = {Int64GetDatum(destination_id), ObjectIdGetDatum(role), CStringGetTextDatum(level)};
-  MemoryContext caller = CurrentMemoryContext;
 
   ond_spi(SPI_OK_INSERT,
           "INSERT INTO ondatra.all_grants (destination_id, role, level) VALUES ($1, $2::oid::regrole, $3) ON CONFLICT (destination_id, role) "
           "DO UPDATE SET level = excluded.level, granted_at = excluded.granted_at",
           3, types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }
 
 bool ond_destination_revoke(int64 destination_id, Oid role) {
   Oid types[] = {INT8OID, OIDOID};
   Datum values[] = {Int64GetDatum(destination_id), ObjectIdGetDatum(role)};
-  MemoryContext caller = CurrentMemoryContext;
-  bool found = ond_spi(SPI_OK_DELETE,
-                       "DELETE FROM ondatra.all_grants WHERE destination_id OPERATOR(pg_catalog.=) $1 AND role OPERATOR(pg_catalog.=) $2", 2, types,
-                       values, NULL) > 0;
 
-  MemoryContextSwitchTo(caller);
-  return found;
+  return ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_grants WHERE destination_id OPERATOR(pg_catalog.=) $1 AND role OPERATOR(pg_catalog.=) $2", 2,
+                 types, values, NULL) > 0;
 }
 
 static int64 *sync_ids(const char *sql, Oid type, Datum value, int *n) {
@@ -258,7 +236,6 @@ static int64 *sync_ids(const char *sql, Oid type, Datum value, int *n) {
 
   *n = (int)ond_spi(SPI_OK_SELECT, sql, 1, &type, &value, NULL);
   ids = ond_rows_int64(*n, caller);
-  MemoryContextSwitchTo(caller);
   return ids;
 }
 

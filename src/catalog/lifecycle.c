@@ -125,7 +125,6 @@ static bool read_place(int64 sync_id, Place *place) {
     place->last_started = ond_row_time(8);
     place->jitter = ond_row_text(9, caller);
   }
-  MemoryContextSwitchTo(caller);
   return found;
 }
 
@@ -176,7 +175,6 @@ static void write_place(int64 sync_id, const Place *place, TimestampTz next_run_
   Oid types[] = {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID, INT8OID, TIMESTAMPTZOID, BOOLOID};
   Datum values[8];
   char nulls[9] = "        ";
-  MemoryContext caller = CurrentMemoryContext;
 
   values[0] = Int64GetDatum(sync_id);
   values[1] = CStringGetTextDatum(ond_sync_state_name(place->state));
@@ -189,7 +187,6 @@ static void write_place(int64 sync_id, const Place *place, TimestampTz next_run_
   values[6] = TimestampTzGetDatum(place->anchor);
   values[7] = BoolGetDatum(moved);
   ond_spi(SPI_OK_UPDATE, sql, 8, types, values, nulls);
-  MemoryContextSwitchTo(caller);
 }
 
 static void move(Place *place, const Transition *t, const char *reason) {

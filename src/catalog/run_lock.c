@@ -77,7 +77,6 @@ static void refuse_beside_run(const OndSync *sync) {
                     "OPERATOR(pg_catalog.=) 'running' ORDER BY run_id DESC LIMIT 1";
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(sync->sync_id)};
-  MemoryContext caller = CurrentMemoryContext;
 
   if (ond_spi_snapshot(sql, 1, types, values, NULL, GetLatestSnapshot()) > 0) {
     bool isnull;
@@ -87,7 +86,6 @@ static void refuse_beside_run(const OndSync *sync) {
                     errdetail("Run %lld is going on.", (long long)run_id),
                     errhint("Wait for its end, or call ondatra.cancel_run(%lld) first.", (long long)run_id)));
   }
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_run_lock_edit(const OndSync *sync) {

@@ -49,16 +49,13 @@ void ond_secret_set(Oid owner, const char *name, const char *value, size_t n) {
       "INSERT INTO ondatra.all_secrets (owner, name, value) VALUES ($1::oid::regrole, $2, $3) ON CONFLICT (owner, name) DO UPDATE "
       "SET value = excluded.value, updated_at = pg_catalog.now()";
   Oid types[] = {OIDOID, TEXTOID, BYTEAOID};
-  MemoryContext caller = CurrentMemoryContext;
   Datum values[3];
   bool none_yet = ond_crypt_none_yet();
 
-  MemoryContextSwitchTo(caller);
   values[0] = ObjectIdGetDatum(owner);
   values[1] = CStringGetTextDatum(name);
   values[2] = PointerGetDatum(ond_crypt_seal(owner, name, value, n, none_yet));
   ond_spi(SPI_OK_INSERT, sql, 3, types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }
 
 /* One value under the first key; NULL: it cannot be read, which a warning says. */
@@ -101,7 +98,6 @@ static bool reseal_row(SPITupleTable *rows, uint64 i) {
 }
 
 int64 ond_secrets_reencrypt(void) {
-  MemoryContext caller = CurrentMemoryContext;
   uint64 n = ond_spi(SPI_OK_SELECT, "SELECT owner::pg_catalog.oid, name, value FROM ondatra.all_secrets ORDER BY owner, name FOR UPDATE", 0, NULL, NULL, NULL);
   SPITupleTable *rows = SPI_tuptable;
   int64 done = 0;
@@ -109,24 +105,15 @@ int64 ond_secrets_reencrypt(void) {
   for (uint64 i = 0; i < n; i++) {
     done += reseal_row(rows, i) ? 1 : 0;
   }
-  MemoryContextSwitchTo(caller);
   return done;
 }
 
 bool ond_secret_drop(Oid owner, const char *name) {
-  MemoryContext caller = CurrentMemoryContext;
-  bool found = run_for(SPI_OK_DELETE, "DELETE FROM ondatra.all_secrets WHERE " OF_OWNER OF_NAME, owner, name) > 0;
-
-  MemoryContextSwitchTo(caller);
-  return found;
+  return run_for(SPI_OK_DELETE, "DELETE FROM ondatra.all_secrets WHERE " OF_OWNER OF_NAME, owner, name) > 0;
 }
 
 bool ond_secret_exists(Oid owner, const char *name) {
-  MemoryContext caller = CurrentMemoryContext;
-  bool found = run_for(SPI_OK_SELECT, "SELECT FROM ondatra.all_secrets WHERE " OF_OWNER OF_NAME, owner, name) > 0;
-
-  MemoryContextSwitchTo(caller);
-  return found;
+  return run_for(SPI_OK_SELECT, "SELECT FROM ondatra.all_secrets WHERE " OF_OWNER OF_NAME, owner, name) > 0;
 }
 
 /* Destinations of $1 whose auth refers to secret $2, as d. */
@@ -139,7 +126,6 @@ int ond_secret_release(Oid owner, const char *name) {
       "SELECT s.sync_id FROM ondatra.all_syncs s JOIN ondatra.all_runs r ON r.run_id OPERATOR(pg_catalog.=) s.last_run_id WHERE "
       "s.state OPERATOR(pg_catalog.=) 'error' AND pg_catalog.starts_with(r.error_code, '28') AND s.destination_id "
       "OPERATOR(pg_catalog.=) ANY (SELECT d.destination_id FROM " REFERRING ") ORDER BY s.sync_id";
-  MemoryContext caller = CurrentMemoryContext;
   int n = (int)run_for(SPI_OK_SELECT, sql, owner, name);
   int64 *ids = ond_rows_int64(n, CurrentMemoryContext);
   int released = 0;
@@ -147,18 +133,12 @@ int ond_secret_release(Oid owner, const char *name) {
   for (int i = 0; i < n; i++) {
     released += ond_sync_event(ids[i], OND_EVENT_CREDENTIAL, NULL) ? 1 : 0;
   }
-  MemoryContextSwitchTo(caller);
   return released;
 }
 
 char *ond_secret_users(Oid owner, const char *name) {
-  MemoryContext caller = CurrentMemoryContext;
-  char *users;
-
   run_for(SPI_OK_SELECT, "SELECT pg_catalog.string_agg(pg_catalog.quote_ident(d.name), ', ' ORDER BY d.name) FROM " REFERRING, owner, name);
-  users = ond_row_text(1, caller);
-  MemoryContextSwitchTo(caller);
-  return users;
+  return ond_row_text(1, CurrentMemoryContext);
 }
 
 /* --- references ----------------------------------------------------------------------------------------------- */
@@ -178,7 +158,6 @@ static bool refuse(OndError *err, const char *hint, const char *fmt, ...) {
 }
 
 static bool resolve_secret(OndCredential *item, Oid owner, OndError *err) {
-  MemoryContext caller = CurrentMemoryContext;
   char *name = pg_any_to_server(item->ref, strlen(item->ref), PG_UTF8);
   bool found = run_for(SPI_OK_SELECT, "SELECT value FROM ondatra.all_secrets WHERE " OF_OWNER OF_NAME, owner, name) > 0;
   char *value = NULL;
@@ -198,7 +177,6 @@ static bool resolve_secret(OndCredential *item, Oid owner, OndError *err) {
     item->value = ond_strndup(value, n);
     ond_wipe(value, n);
   }
-  MemoryContextSwitchTo(caller);
   return item->value != NULL;
 }
 

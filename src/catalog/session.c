@@ -247,19 +247,23 @@ void ond_tx_abort(void) {
 }
 
 uint64 ond_spi(int expect, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls) {
+  MemoryContext caller = CurrentMemoryContext;
   int rc = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
 
+  MemoryContextSwitchTo(caller); /* SPI leaves its own */
   if (rc != expect)
     elog(ERROR, "unexpected SPI result %s of: %s", SPI_result_code_string(rc), sql);
   return SPI_processed;
 }
 
 uint64 ond_spi_snapshot(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, Snapshot snapshot) {
+  MemoryContext caller = CurrentMemoryContext;
   int rc;
 
   PushActiveSnapshot(snapshot);
   rc = SPI_execute_with_args(sql, nargs, types, values, nulls, true, 0);
   PopActiveSnapshot();
+  MemoryContextSwitchTo(caller);
   if (rc != SPI_OK_SELECT)
     elog(ERROR, "unexpected SPI result %s of: %s", SPI_result_code_string(rc), sql);
   return SPI_processed;

@@ -71,7 +71,7 @@ extern void ond_tx_commit(void);
 extern void ond_tx_commit_soon(void);
 extern void ond_tx_abort(void);
 
-/* SPI_execute_with_args with an error on failure; command is e.g. SPI_OK_SELECT. args as in SPI. Returns SPI_processed. */
+/* SPI_execute_with_args with an error on failure; command is e.g. SPI_OK_SELECT. args as in SPI. Returns SPI_processed. The memory context stays the caller's. */
 extern uint64 ond_spi(int expect, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
 /* Likewise, read only under the snapshot given (for what this transaction's own snapshot is too old to see). */
 extern uint64 ond_spi_snapshot(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, Snapshot snapshot);

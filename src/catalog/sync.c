@@ -144,7 +144,6 @@ static OndSync *load_where(const char *sql, Oid type, Datum value) {
     s = MemoryContextAllocZero(caller, sizeof(*s));
     fill(s, caller);
   }
-  MemoryContextSwitchTo(caller);
   if (s != NULL) {
     ond_sync_options_parse(s->options_json, s->mode, &s->options);
   }

@@ -57,7 +57,6 @@ void ond_sync_insert(OndSync *s, bool paused) {
   Oid types[5 + SAID] = {TEXTOID};
   Datum values[5 + SAID];
   char nulls[5 + SAID + 1];
-  MemoryContext caller = CurrentMemoryContext;
   bytea *seed = palloc(VARHDRSZ + sizeof(s->hash_seed));
 
   SET_VARSIZE(seed, VARHDRSZ + sizeof(s->hash_seed));
@@ -79,7 +78,6 @@ void ond_sync_insert(OndSync *s, bool paused) {
                     errhint("Use ondatra.update_sync(), or another name.")));
   }
   s->sync_id = ond_row_int64(1);
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_sync_update(const OndSync *s) {
@@ -91,14 +89,12 @@ void ond_sync_update(const OndSync *s) {
   Oid types[1 + SAID] = {INT8OID};
   Datum values[1 + SAID];
   char nulls[1 + SAID + 1];
-  MemoryContext caller = CurrentMemoryContext;
 
   memset(nulls, ' ', sizeof(nulls));
   values[0] = Int64GetDatum(s->sync_id);
   said_types(types + 1);
   said_values(s, values + 1, nulls + 1);
   ond_spi(SPI_OK_UPDATE, sql, 1 + SAID, types, values, nulls);
-  MemoryContextSwitchTo(caller);
   (void)ond_held_runs_end(s->sync_id, 0, void_words);
 }
 
@@ -106,11 +102,8 @@ void ond_sync_update(const OndSync *s) {
 static uint64 run_for(int64 id, int expect, const char *sql) {
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(id)};
-  MemoryContext caller = CurrentMemoryContext;
-  uint64 n = ond_spi(expect, sql, 1, types, values, NULL);
 
-  MemoryContextSwitchTo(caller);
-  return n;
+  return ond_spi(expect, sql, 1, types, values, NULL);
 }
 
 int64 *ond_sync_ids(int *n) {
@@ -119,7 +112,6 @@ int64 *ond_sync_ids(int *n) {
 
   *n = (int)ond_spi(SPI_OK_SELECT, "SELECT sync_id FROM ondatra.all_syncs ORDER BY sync_id", 0, NULL, NULL, NULL);
   ids = ond_rows_int64(*n, caller);
-  MemoryContextSwitchTo(caller);
   return ids;
 }
 
@@ -184,21 +176,16 @@ int ond_held_runs_end(int64 sync_id, int64 run_id, const char *why) {
             "AND r.finished_at IS NOT NULL",
             1, types, values, NULL);
   }
-  MemoryContextSwitchTo(caller);
   return n;
 }
 
 int64 ond_run_request_insert(int64 sync_id, const char *trigger, const char *requested_by) {
   Oid types[] = {INT8OID, TEXTOID, TEXTOID};
   Datum values[] = {Int64GetDatum(sync_id), CStringGetTextDatum(trigger), CStringGetTextDatum(requested_by)};
-  MemoryContext caller = CurrentMemoryContext;
-  int64 request_id;
 
   ond_spi(SPI_OK_INSERT_RETURNING, "INSERT INTO ondatra.run_requests (sync_id, trigger, requested_by) VALUES ($1, $2, $3) RETURNING request_id", 3,
           types, values, NULL);
-  request_id = ond_row_int64(1);
-  MemoryContextSwitchTo(caller);
-  return request_id;
+  return ond_row_int64(1);
 }
 
 void ond_run_requests_drop(int64 sync_id) {
@@ -207,24 +194,16 @@ void ond_run_requests_drop(int64 sync_id) {
 }
 
 bool ond_sync_has_delivered(int64 sync_id) {
-  MemoryContext caller = CurrentMemoryContext;
-  bool delivered;
-
   ond_spi(SPI_OK_SELECT,
           psprintf("SELECT EXISTS (SELECT FROM ondatra.state_%lld) OR EXISTS (SELECT FROM ondatra.send_windows WHERE sync_id "
                    "OPERATOR(pg_catalog.=) %lld)",
                    (long long)sync_id, (long long)sync_id),
           0, NULL, NULL, NULL);
-  delivered = ond_row_bool(1);
-  MemoryContextSwitchTo(caller);
-  return delivered;
+  return ond_row_bool(1);
 }
 
 void ond_sync_forget(int64 sync_id) {
-  MemoryContext caller = CurrentMemoryContext;
-
   ond_spi(SPI_OK_UTILITY, psprintf("TRUNCATE ondatra.state_%lld", (long long)sync_id), 0, NULL, NULL, NULL);
-  MemoryContextSwitchTo(caller);
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.all_failed_rows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.send_windows WHERE sync_id OPERATOR(pg_catalog.=) $1");
   run_for(sync_id, SPI_OK_DELETE, "DELETE FROM ondatra.jobs WHERE sync_id OPERATOR(pg_catalog.=) $1");

@@ -65,7 +65,6 @@ void ond_token_load(int64 destination_id, Oid owner, Snapshot snapshot, OndToken
     out->expires_at = ond_row_time(5);
     out->intent_at = ond_row_time(6);
   }
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_token_row_wipe(OndTokenRow *row) {
@@ -78,35 +77,28 @@ void ond_token_row_wipe(OndTokenRow *row) {
 int64 ond_token_intend(int64 destination_id) {
   Oid types[1] = {INT8OID};
   Datum values[1] = {Int64GetDatum(destination_id)};
-  MemoryContext caller = CurrentMemoryContext;
-  int64 intent_no;
 
   ond_spi(SPI_OK_INSERT_RETURNING,
           "INSERT INTO ondatra.all_tokens AS t (destination_id, intent_no, intent_at) VALUES ($1, 1, pg_catalog.clock_timestamp())"
           " ON CONFLICT (destination_id) DO UPDATE SET intent_no = t.intent_no OPERATOR(pg_catalog.+) 1, intent_at = excluded.intent_at"
           " RETURNING intent_no",
           1, types, values, NULL);
-  intent_no = ond_row_int64(1);
-  MemoryContextSwitchTo(caller);
-  return intent_no;
+  return ond_row_int64(1);
 }
 
 void ond_token_settle(int64 destination_id, int64 intent_no) {
   Oid types[2] = {INT8OID, INT8OID};
   Datum values[2] = {Int64GetDatum(destination_id), Int64GetDatum(intent_no)};
-  MemoryContext caller = CurrentMemoryContext;
 
   ond_spi(SPI_OK_UPDATE,
           "UPDATE ondatra.all_tokens SET intent_at = NULL WHERE destination_id OPERATOR(pg_catalog.=) $1 AND intent_no OPERATOR(pg_catalog.=) $2",
           2, types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }
 
 int64 ond_token_store(int64 destination_id, int64 intent_no, Oid owner, const char *token, size_t token_n, const char *previous,
                       TimestampTz obtained_at, TimestampTz expires_at) {
   Oid types[6] = {INT8OID, INT8OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
   char nulls[7] = "      ";
-  MemoryContext caller = CurrentMemoryContext;
   bool none_yet = ond_crypt_none_yet();
   int64 version = 0;
   Datum values[6];
@@ -127,7 +119,6 @@ int64 ond_token_store(int64 destination_id, int64 intent_no, Oid owner, const ch
               " RETURNING version",
               6, types, values, nulls) > 0)
     version = ond_row_int64(1);
-  MemoryContextSwitchTo(caller);
   return version;
 }
 
@@ -153,7 +144,6 @@ static bool reseal(SPITupleTable *rows, uint64 i, int column, const char *what, 
 
 int64 ond_tokens_reencrypt(void) {
   Oid types[3] = {INT8OID, BYTEAOID, BYTEAOID};
-  MemoryContext caller = CurrentMemoryContext;
   uint64 n = ond_spi(SPI_OK_SELECT,
                      "SELECT t.destination_id, d.owner::pg_catalog.oid, t.token, t.previous FROM ondatra.all_tokens t JOIN ondatra.all_destinations d ON "
                      "d.destination_id OPERATOR(pg_catalog.=) t.destination_id ORDER BY 1 FOR UPDATE OF t",
@@ -174,17 +164,14 @@ int64 ond_tokens_reencrypt(void) {
       done++;
     }
   }
-  MemoryContextSwitchTo(caller);
   return done;
 }
 
 void ond_token_forget(int64 destination_id) {
   Oid types[1] = {INT8OID};
   Datum values[1] = {Int64GetDatum(destination_id)};
-  MemoryContext caller = CurrentMemoryContext;
 
   ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.all_tokens WHERE destination_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }
 
 /* --- the lock --------------------------------------------------------------------------------------------- */

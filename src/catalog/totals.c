@@ -44,7 +44,6 @@ static const char add_sql[] =
 void ond_totals_add(const int64 *run_ids, int n) {
   Oid types[] = {INT8ARRAYOID};
   Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
-  MemoryContext caller = CurrentMemoryContext;
   Datum values[1];
 
   if (n == 0)
@@ -53,5 +52,4 @@ void ond_totals_add(const int64 *run_ids, int n) {
     elements[i] = Int64GetDatum(run_ids[i]);
   values[0] = PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
   ond_spi(SPI_OK_INSERT, add_sql, 1, types, values, NULL);
-  MemoryContextSwitchTo(caller);
 }

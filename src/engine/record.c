@@ -595,11 +595,8 @@ void ond_record_settle(const OndSync *sync, int n_keys, const char *const *key_t
       n++;
     }
     ond_state_write(sync->sync_id, n_keys, key_types, n, writes);
-    MemoryContextSwitchTo(context); /* SPI leaves us in its own, which lasts as long as the transaction */
     ond_failed_rows_delete(sync->sync_id, n, closed);
-    MemoryContextSwitchTo(context);
     MemoryContextReset(context);
-    MemoryContextSwitchTo(context); /* SPI leaves its own, which lives as long as the caller's transaction */
   } while (row != NULL);
   MemoryContextSwitchTo(saved);
   MemoryContextDelete(context);
