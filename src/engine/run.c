@@ -2,10 +2,12 @@
  * run.c - one run, from request to final row; see run.h.
  *
  *   open      lock, run row, requests consumed         [commit]  a worker's death from here on is seen by the reaper
- *   prepare   what dead runs left becomes doubt; destination, credentials, cursor   [commit]
- *   diff      the owner's read-only transactions: one compiles the sync, then what dead runs left is folded, another reads; ended before anything
- *             else happens, and begun anew when what was read was replaced meanwhile
+ *   prepare   the destination and whether the sync may use it, the state table, how far the cursor is   [commit]
+ *   diff      the owner's read-only transactions: one compiles the sync, another reads; ended before anything else happens, and begun anew when what
+ *             was read was replaced meanwhile. Between them the credentials are resolved, what dead runs left becomes doubt, and jobs that an
+ *             earlier run left open are asked for their end (resume.h)   [commits]
  *   note      counters, settle rows, invalid rows      [commit]
+ *   guard     what would change against the sync's limits; a run that trips one is held and sends nothing   [commit]
  *   deliver   no transaction but for acks, and for calls of the owner's functions (script.h)
  *   finalize  the owner's, read write, after a run without failures          [commit]
  *   close     final row, sync's next due time, NOTIFY  [commit]
@@ -353,7 +355,7 @@ static void diff_in_spi(Run *run) {
   run->stale = run->diff->retyped || ond_rewritten_since(GetActiveSnapshot());
 }
 
-/* --- what is open ----------------------------------------------------------------------------------------- */
+/* --- jobs of earlier runs --------------------------------------------------------------------------------- */
 
 static void begin_delivery(Run *run, OndDeliveryInput *input) {
   const OndConnectorLimits *limits = ond_connector_limits(run->spec->connector);
@@ -407,7 +409,7 @@ static bool is_stopped(const Run *run) {
   return run->diff == NULL && (run->stuck || run->delivery.stop != OND_STOP_NONE);
 }
 
-/* --- the diff, whole -------------------------------------------------------------------------------------- */
+/* --- the diff, until what was read stayed as it was ------------------------------------------------------- */
 
 /* Once, when it is known where requests go. False: what is open did not end. A reconciliation has looked already. */
 static bool begin_reading(Run *run) {
