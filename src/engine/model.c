@@ -2,7 +2,8 @@
  * model.c - the model's text: one relation or exactly one SELECT; its columns; its primary key.
  *
  * Everything here runs as the sync's owner with the search_path of the model's creation (catalog/session.h); the caller sees to that.
- * Nothing is executed. The text is parsed alone, so that it cannot close the parentheses it is put into.
+ * Nothing is executed. The text is parsed alone, so that it cannot close the parentheses it is put into. Within them the server refuses a WITH
+ * that changes data.
  */
 #include "postgres.h"
 
@@ -116,8 +117,6 @@ static void analyze_columns(OndModel *model) {
   Query *query = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(stmt, text, NULL, 0, NULL));
   ListCell *cell;
 
-  if (query->hasModifyingCTE)
-    not_one_select("It changes data.");
   model->columns = palloc0(sizeof(OndModelColumn) * Max(list_length(query->targetList), 1));
   foreach (cell, query->targetList)
     if (!lfirst_node(TargetEntry, cell)->resjunk)

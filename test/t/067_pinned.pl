@@ -61,6 +61,16 @@ $t->poll_sql("SELECT status FROM ondatra.sync_runs WHERE run_id = $run_id", 'suc
 $t->admin('BEGIN; LOCK TABLE public.gate IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.1); COMMIT') while is_running($squatter);
 is($t->admin("SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'ondatra.all_syncs'::regclass AND objid = $sync_id"), '0', 'and leaves no lock');
 
+# --- of our API a function that ends a run may call trigger_sync, and nothing else
+quick_sync($t, 'b');
+$t->sql(q{CREATE FUNCTION mart.next(jsonb) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM ondatra.trigger_sync(''b''); END'; SELECT ondatra.update_sync('a', options => '{"finalize": "mart.next"}')});
+is($t->run('a')->{status}, 'succeeded', 'a run whose finalize asks for another sync');
+$t->poll_sql("SELECT string_agg(status || ' ' || requested_by, ' ') FROM ondatra.sync_runs WHERE sync_name = 'b'", 'succeeded ann', 'which runs then');
+$t->sql(q{CREATE OR REPLACE FUNCTION mart.next(jsonb) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM ondatra.pause_sync(''b''); END'});
+like($t->run('a')->{error_message}, qr/functions of ondatra cannot be called by a model/, 'a finalize that pauses one fails');
+is($t->sql("SELECT state FROM ondatra.syncs WHERE name = 'b'"), 'active', 'and has not paused it');
+$t->sql(q{SELECT ondatra.update_sync('a', options => '{"finalize": null}')});
+
 # --- ondatra.allow_superuser_owner = off stops syncs that superusers have already, and those of roles that became superusers
 $t->sql("UPDATE mart.a SET v = v || '+'");
 $t->admin('ALTER ROLE ann SUPERUSER; ALTER SYSTEM SET ondatra.allow_superuser_owner = off; SELECT pg_reload_conf()');
