@@ -104,4 +104,12 @@ for my $case (['bob', '127.0.0.1', 'secrets/token', 'not for another role'], ['a
 my %token = (type => 'oauth2_client_credentials', client_id => 'a', client_secret => {env => 'ONDATRA_PROBE'});
 is(asks('ann', '127.0.0.1', undef, %token, token_url => "http://localhost:$t->{port}/token") =~ s/^.*?(?=environment)//r,
     'environment variable "ONDATRA_PROBE" may not be used by role "ann" for host "localhost"', 'what is for a token endpoint is allowed by its host');
+
+# --- the key of stored secrets is the server user's alone
+my $key_file = $t->node->data_dir . '/ondatra.key';
+is(asks('ann', '127.0.0.1', {secret => 'client'}), 'Bearer x', 'a stored secret');
+chmod 0640, $key_file or die "$key_file: $!";
+is(asks('ann', '127.0.0.1', {secret => 'client'}), 'key file "ondatra.key" may be read by others than the server\'s user', 'not with a key file that others may read');
+chmod 0600, $key_file or die "$key_file: $!";
+is(asks('ann', '127.0.0.1', {secret => 'client'}), 'Bearer x', 'until nobody else may');
 done_testing;
