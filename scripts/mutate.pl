@@ -67,10 +67,9 @@ sub spew {
 	close $out or die "$path: $!\n";
 }
 
-# The text of the file with the mutation; undef when its place is not there, or not unique.
+# The text with the mutation; undef when its place is not there, or not unique.
 sub mutated {
-	my ($m) = @_;
-	my $text = -e $m->{path} ? slurp($m->{path}) : '';
+	my ($m, $text) = @_;
 	my $at = index $text, $m->{old};
 
 	return undef if $at < 0 || index($text, $m->{old}, $at + 1) >= 0;
@@ -111,16 +110,17 @@ sub run_all {
 	system("tar -cf - --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.d' --exclude=./tmp_check --exclude=./build . | tar -xf - -C $work") == 0
 	  or die "cannot copy the tree\n" unless $only_check;
 	foreach my $m (@mutations) {
-		my $text = mutated($m);
+		my $path = $only_check ? $m->{path} : "$work/$m->{path}";
+		my $whole = -e $path ? slurp($path) : '';
+		my $text = mutated($m, $whole);
 		my $result = defined $text ? 'is there' : 'its text is not there, or not once';
 
 		if (defined $text && !$only_check) {
 			my $home = getcwd();
-			my $whole = slurp($m->{path});
 			chdir $work or die "$work: $!\n";
-			spew($m->{path}, $text);
+			spew($path, $text);
 			$result = verdict($m, run_test($m));
-			spew($m->{path}, $whole);
+			spew($path, $whole);
 			chdir $home;
 		}
 		$bad++ unless $result =~ /^(killed|is there)$/;

@@ -29,6 +29,7 @@
  *         "idempotent": true,     -- sending twice equals sending once; default true, for create false unless idempotency is set
  *         "idempotency": {"header": "Idempotency-Key"} | {"field": "/member"} | {"item": "member"} | null,   default: the header;
  *                                 -- field: a member of the body gets the request's key; item: a member of each "$each" item gets the row's
+ *                                 -- beside it "replays_errors": true: the API repeats errors under a known key; the next try has a key of its own
  *         "exists": [409],        -- of create: the record is there already; the row goes on as an update (by the lookup, where there is one)
  *         "missing": [404],       -- of update: it is not there (any more); the row goes on as a create. Of delete: that is fine too
  *         "conflict": [412],      -- of any write: what was carried of the record is stale; it is looked up again
@@ -223,6 +224,7 @@ typedef struct OndOperationInfo {
   int n_steps;                /* 0: one request; else a job of so many */
   int resumes_at;             /* the first step from which on no step needs the rows; n_steps: none */
   int carries_at;             /* the first step that carries rows */
+  bool replays_errors;        /* the API answers a known idempotency key as it did before, errors too */
   int open_max;               /* jobs of the destination at once, over all its syncs; 0: no limit */
   int64_t job_timeout_ms;     /* how long one may take */
 } OndOperationInfo;

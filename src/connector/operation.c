@@ -30,6 +30,7 @@ static const char *const LOOKUP_MEMBERS[] = {"method", "path",    "query",   "he
 typedef struct Idempotency {
   bool given;
   const char *header; /* NULL: none */
+  bool replays_errors;
   OndBodyExtra extra;
 } Idempotency;
 
@@ -240,7 +241,7 @@ static bool parse_key_member(OndConnector *c, const OndNode *at, Idempotency *ou
 }
 
 static bool parse_idempotency(OndConnector *c, const OndNode *operation, Idempotency *out, OndError *err) {
-  static const char *const VALID[] = {"header", "field", "item", NULL};
+  static const char *const VALID[] = {"header", "field", "item", "replays_errors", NULL};
   bool off = true;
   OndNode at;
   OndNode header;
@@ -257,10 +258,10 @@ static bool parse_idempotency(OndConnector *c, const OndNode *operation, Idempot
     ond_node_bool(&at, &off, err);
     return !off || ond_node_fail(&at, err, "\"idempotency\" must be an object, null or false");
   }
-  if (!ond_node_object(&at, VALID, err)) {
+  if (!ond_node_object(&at, VALID, err) || !ond_member_bool(&at, "replays_errors", &out->replays_errors, err)) {
     return false;
   }
-  if (json_object_object_length(at.value) != 1) {
+  if (json_object_object_length(at.value) - json_object_object_get_ex(at.value, "replays_errors", NULL) != 1) {
     return ond_node_fail(&at, err, "\"idempotency\" needs one of \"header\", \"field\" and \"item\"");
   }
   out->given = true;
@@ -458,6 +459,7 @@ OndOperation *ond_operation_parse(OndConnector *c, OndKind kind, const OndNode *
     return NULL;
   }
   o->info.idempotent = kind != OND_KIND_CREATE || key.given;
+  o->info.replays_errors = key.replays_errors;
   if (!ond_member_bool(at, "idempotent", &o->info.idempotent, err) || !parse_rate(c, at, o, err)) {
     return NULL;
   }

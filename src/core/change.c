@@ -285,6 +285,8 @@ OndResolution ond_change_resolve(const OndKeyState *before, OndOp op, OndHash ha
     r.after.change_id = change_id;
 
   unknown = r.after.doubt_op == op && r.after.change_id == change_id;
+  if (unknown)
+    r.after.change_id += sending->renewed;
   if (outcome == OND_OUT_NOT_SENT || (policy->interrupted && !(unknown && policy->hold_unknown)))
     return r;
   r.failed = true;

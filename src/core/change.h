@@ -159,6 +159,7 @@ typedef struct OndSending {
   bool other_way;              /* the last try did not go by the operation's own route: a no says nothing of what other runs sent */
   int64_t sent_at;             /* unix microseconds of the last try, 0: never sent */
   int64_t late_at;             /* of the last try that may still arrive, whatever came after it; 0: none */
+  int renewed;                 /* ids that this run has used up after the change's own: answers that the API would repeat under their keys */
 } OndSending;
 
 typedef struct OndResolution {

@@ -153,7 +153,7 @@ static void note_health(Delivery *d, OndAnswer answer) {
  * What an answer tells about all its rows. Doubt is sticky over the tries of a run; only a definite answer about the content ends it. That a try
  * may still arrive stays known (late_at), also after one that was accepted.
  */
-static void note_answer(OndRequest *r, const OndReply *reply) {
+static void note_answer(OndRequest *r, const OndReply *reply, bool replays_errors) {
   if (reply->answer == OND_ANSWER_AGAIN)
     return;
   r->last_answer = reply->answer;
@@ -161,6 +161,7 @@ static void note_answer(OndRequest *r, const OndReply *reply) {
     OndTask *task = r->tasks[i];
 
     task->http_status = reply->http_status;
+    task->renewed += reply->http_status >= 400 && replays_errors;
     if (ond_classify_may_arrive(reply->answer, reply->http_status))
       task->late_at = task->sent_at;
     if (reply->answer == OND_ANSWER_IN_DOUBT)
@@ -293,7 +294,7 @@ static void take_answer(Delivery *d, OndRequest *r, OndReply *reply) {
   if (reply->answer == OND_ANSWER_IN_DOUBT && route_policy(d, r->route)->reads)
     reply->answer = OND_ANSWER_UNAVAILABLE;
   note_health(d, reply->answer);
-  note_answer(r, reply);
+  note_answer(r, reply, route_policy(d, r->route)->replays_errors);
   if (reply->answer == OND_ANSWER_THROTTLED)
     d->io->pause(d->io->arg, next_try_at(d, r, reply));
   if (reply->answer == OND_ANSWER_READ)
@@ -520,7 +521,7 @@ static void note_no_start(Delivery *d, OndRequest *r) {
 
   r->attempt++;
   note_health(d, reply.answer);
-  note_answer(r, &reply);
+  note_answer(r, &reply, false);
   take_failure(d, r, &reply);
 }
 

@@ -49,6 +49,7 @@ typedef struct OndTask {
   int64_t late_at;           /* of the last try that may still arrive (ond_classify_may_arrive), whatever came after it; 0: none */
   int http_status;           /* of the last answer */
   int window_no;             /* the send window that has it, from 1 */
+  int renewed;               /* tries that were answered by an error which the API would repeat under their key: it must not be used again */
   int asked;                 /* how often an answer asked to send this row once more */
   /* delivery's own */
   int64_t place;             /* in the order of next() */

@@ -26,6 +26,7 @@ typedef struct OndDeliveryOp {
   bool repeat_in_doubt;      /* a try without an answer may be repeated in this run (on_unknown = resend) */
   bool reads;                /* changes nothing: no answer is no doubt */
   int group;                 /* routes of one number (not 0) share requests, the first task's limits hold; 0: none */
+  bool replays_errors;       /* what has its answer gets the same one again under the same idempotency key, errors too */
   int open_max;              /* requests begun and not ended, steps included; 0: no limit of its own */
 } OndDeliveryOp;
 

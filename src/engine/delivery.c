@@ -300,8 +300,11 @@ static OndStart render_by_templates(Context *c, OndRequest *request, OndJob *job
 static void make_key(Context *c, const OndRequest *request, char key[33]) {
   OndChangeRow **changes = palloc(sizeof(OndChangeRow *) * request->n);
 
-  for (int i = 0; i < request->n; i++)
+  for (int i = 0; i < request->n; i++) {
     changes[i] = request->tasks[i]->row;
+    if (changes[i]->task.renewed > 0)
+      ond_delivery_row_key(c->input->spec->sync, changes[i]);
+  }
   ond_delivery_request_key(c->input->spec->sync, changes, request->n, key);
   pfree(changes);
 }

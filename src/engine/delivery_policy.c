@@ -46,6 +46,7 @@ static OndDeliveryOp route_policy(const OndSpec *spec, OndRoute route) {
     p.batch_rows = Min(p.batch_rows, spec->sync->options.batch_size);
   p.batch_bytes = (size_t)info->batch_bytes;
   p.bisect = info->atomic || info->idempotent;
+  p.replays_errors = info->replays_errors;
   p.open_max = info->open_max;
   p.reads = route == OND_ROUTE_LOOKUP;
   p.repeat_in_doubt = p.reads || !ond_delivery_holds(spec, route == OND_ROUTE_DELETE ? OND_OP_DELETE : route == OND_ROUTE_UPDATE ? OND_OP_UPDATE : OND_OP_CREATE);
@@ -133,12 +134,13 @@ static void begin_key(const OndSync *sync, XXH3_state_t *state) {
 void ond_delivery_row_key(const OndSync *sync, OndChangeRow *row) {
   XXH3_state_t state;
   char op = (char)row->task.op;
+  int64 change_id = row->change_id + row->task.renewed;
 
   begin_key(sync, &state);
   XXH3_128bits_update(&state, row->key_json.p, row->key_json.n);
   XXH3_128bits_update(&state, &op, 1);
   XXH3_128bits_update(&state, row->hash.b, sizeof(row->hash.b));
-  XXH3_128bits_update(&state, &row->change_id, sizeof(row->change_id));
+  XXH3_128bits_update(&state, &change_id, sizeof(change_id));
   hex_key(&state, row->idempotency_key);
 }
 

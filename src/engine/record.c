@@ -278,7 +278,7 @@ OndCounters *ond_recorder_counters(OndRecorder *r) {
 
 static OndResolution resolve(const OndRecorder *r, const OndChangeRow *row) {
   OndOp op = row->task.op;
-  OndSending sending = {row->task.in_doubt, row->task.route != ond_op_route(op), row->task.sent_at, row->task.late_at};
+  OndSending sending = {row->task.in_doubt, row->task.route != ond_op_route(op), row->task.sent_at, row->task.late_at, row->task.renewed};
   OndResolvePolicy policy;
 
   policy.now = ond_to_unix_us(GetCurrentTimestamp());

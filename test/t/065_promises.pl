@@ -83,6 +83,23 @@ $t->sql(q{SELECT ondatra.update_sync('once', options => '{"on_unknown": "resend"
 $t->sql(q{SELECT ondatra.retry_failed('once')});
 $t->poll_sql(q{SELECT count(*) FROM ondatra.failed_rows WHERE sync_name = 'once'}, '0', 'who says that it may is obeyed');
 
+# --- an API that repeats its errors under a known key
+$t->reset_destination;
+$t->sql("CREATE TABLE mart.again (id int PRIMARY KEY, v text); INSERT INTO mart.again VALUES (1, 'A')");
+my %again = (method => 'PUT', path => '/contacts/{{key}}', idempotency => {header => 'Idempotency-Key', replays_errors => \1});
+$t->destination('again', {timeout_ms => 500, retry => {attempts => 3, base_ms => 5, max_ms => 10}, object => {upsert => \%again}});
+$t->sync('again', 'mart.again', 'again');
+sub last_keys { my ($n) = @_; return map { $_->{headers}{'idempotency-key'} } $t->requests(method => 'PUT', last => $n) }
+$t->script({method => 'PUT', times => 5, answer => {status => 503}});
+$t->run_is($t->run('again'), {rows_failed => 1, requests => 3}, 'errors');
+$t->run_is($t->retry('again'), {rows_created => 1, requests => 3}, 'in two runs');
+is(scalar(keys %{ { map { $_ => 1 } last_keys(6) } }), 6, 'each try after an answered error has a key of its own, over runs too');
+$t->sql("UPDATE mart.again SET v = 'B'");
+$t->script({method => 'PUT', times => 4, answer => {apply => \1, misbehave => 'close'}});
+$t->run_is($t->run('again'), {rows_failed => 1, requests => 3}, 'answers that are lost');
+$t->run_is($t->retry('again'), {rows_updated => 1, requests => 2}, 'in two runs, too');
+is(scalar(keys %{ { map { $_ => 1 } last_keys(5) } }), 1, 'a try without an answer is repeated with its key');
+
 # --- rates
 sub begins {
     my ($path) = @_;

@@ -265,6 +265,9 @@ TEST(headers_are_checked) {
 TEST(idempotency_is_checked) {
   fails(UPSERT(", 'idempotency': true"), "/object/upsert/idempotency", "null or false", NULL);
   fails(UPSERT(", 'idempotency': {}"), "/object/upsert/idempotency", "needs one of", NULL);
+  fails(UPSERT(", 'idempotency': {'replays_errors': true}"), "/object/upsert/idempotency", "needs one of", NULL);
+  fails(UPSERT(", 'idempotency': {'header': 'X-Key', 'replays_errors': 1}"), "/object/upsert/idempotency/replays_errors", "true or false", NULL);
+  parses(UPSERT(", 'idempotency': {'header': 'X-Key', 'replays_errors': true}"));
   fails(UPSERT(", 'idempotency': {'header': 'Host'}"), "/object/upsert/idempotency/header", "cannot be set", NULL);
   fails(UPSERT(", 'idempotency': {'field': '/a/b'}"), "/object/upsert/idempotency/field", "at the top", "{{idempotency_key}}");
   fails(BATCH(", 'idempotency': {'field': '/a'}"), "/object/upsert/body", "needs an object", NULL);

@@ -350,7 +350,7 @@ static void check_resolve(const ResolveCase *c, int known, const OndKeyState *be
   bool sent = c->outcome != OND_OUT_NOT_SENT && c->outcome != OND_OUT_INVALID;
   OndResolvePolicy policy = {NOW, WAIT, hold, MAX_ATTEMPTS, false};
   OndResolution r = ond_change_resolve(before, OND_OP_UPDATE, A, ID, c->outcome,
-                                       &(OndSending){c->in_doubt, false, sent || c->in_doubt ? NOW - S : 0, 0}, &policy);
+                                       &(OndSending){c->in_doubt, false, sent || c->in_doubt ? NOW - S : 0, 0, 0}, &policy);
   char kind = (hold ? c->hold : c->resend)[known];
 
   CHECK(r.after.has_accepted && ond_hash_equal(r.after.accepted, B)); /* failures erase nothing */
@@ -394,13 +394,13 @@ TEST(change_resolve_by_outcome_doubt_and_what_was_known) {
 TEST(change_resolve_accepted_leaves_only_what_was_sent) {
   for (int i = 0; i < N_PLAN_CASES; i++) {
     OndResolvePolicy policy = {NOW + WAIT, WAIT, i % 2, MAX_ATTEMPTS, false};
-    OndResolution r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_UPDATE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, false, NOW, 0}, &policy);
+    OndResolution r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_UPDATE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, false, NOW, 0, 0}, &policy);
 
     CHECK(r.after.has_accepted && ond_hash_equal(r.after.accepted, C));
     CHECK(!r.after.has_refused && r.after.doubt_op == OND_OP_NONE);
     CHECK_INT(r.after.change_id, 99);
     CHECK(r.closes_failure && !r.failed);
-    r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_DELETE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, false, NOW, 0}, &policy);
+    r = ond_change_resolve(&PLAN_CASES[i].state, OND_OP_DELETE, C, 99, OND_OUT_ACCEPTED, &(OndSending){false, false, NOW, 0, 0}, &policy);
     CHECK(ond_key_state_is_empty(&r.after));
     CHECK(r.closes_failure && !r.failed);
   }
@@ -408,7 +408,7 @@ TEST(change_resolve_accepted_leaves_only_what_was_sent) {
 
 TEST(change_resolve_of_a_definite_no_makes_no_doubt) {
   OndResolvePolicy policy = {NOW, WAIT, false, MAX_ATTEMPTS, false};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, &(OndSending){false, false, NOW, NOW}, &policy);
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, &(OndSending){false, false, NOW, NOW, 0}, &policy);
 
   CHECK_INT(r.after.doubt_op, OND_OP_NONE);
   CHECK(r.failed && r.failed_as == OND_OUT_REJECTED && r.next_attempt_at == OND_NEVER);
@@ -422,7 +422,7 @@ TEST(change_resolve_of_a_no_by_another_way_keeps_the_doubt) {
   for (int hold = 0; hold <= 1; hold++) {
     for (int same_run = 0; same_run <= 1; same_run++) {
       OndResolvePolicy policy = {NOW, WAIT, hold, MAX_ATTEMPTS, false};
-      OndResolution r = ond_change_resolve(same_run ? NULL : &silent, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, &(OndSending){same_run, true, NOW, 0}, &policy);
+      OndResolution r = ond_change_resolve(same_run ? NULL : &silent, OND_OP_CREATE, A, ID, OND_OUT_REJECTED, &(OndSending){same_run, true, NOW, 0, 0}, &policy);
 
       CHECK_INT(r.after.doubt_op, OND_OP_CREATE);
       CHECK(r.after.sent_at == NOW && r.after.change_id == ID && r.after.held == hold);
@@ -435,11 +435,11 @@ TEST(change_resolve_of_a_no_by_another_way_keeps_the_doubt) {
 
 TEST(change_resolve_of_a_stopped_run_leaves_doubt_without_a_failed_row) {
   OndResolvePolicy policy = {NOW, WAIT, false, MAX_ATTEMPTS, true};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, false, NOW, NOW}, &policy);
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, false, NOW, NOW, 0}, &policy);
 
   CHECK_INT(r.after.doubt_op, OND_OP_CREATE);
   CHECK(!r.failed && !r.after.has_refused);
-  r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_NOT_SENT, &(OndSending){false, false, 0, 0}, &policy);
+  r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_NOT_SENT, &(OndSending){false, false, 0, 0, 0}, &policy);
   CHECK(ond_key_state_is_empty(&r.after));
 }
 
@@ -447,7 +447,7 @@ TEST(change_resolve_of_a_stopped_run_leaves_doubt_without_a_failed_row) {
 TEST(change_resolve_of_a_stopped_run_holds_what_is_in_doubt) {
   OndResolvePolicy policy = {NOW, WAIT, true, MAX_ATTEMPTS, true};
   OndPlanPolicy next_run = {OND_MODE_UPSERT, OND_LEAVE_KEEP, false, NOW + 1000 * WAIT, WAIT};
-  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, false, NOW, NOW}, &policy);
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNKNOWN, &(OndSending){true, false, NOW, NOW, 0}, &policy);
 
   CHECK(r.failed && r.failed_as == OND_OUT_UNKNOWN && r.next_attempt_at == OND_NEVER);
   CHECK_INT(ond_change_plan(&r.after, OND_MODEL_ROW, &A, &next_run).verdict, OND_V_HELD_BACK);
@@ -580,7 +580,7 @@ static int64_t run(Key *k, const OndHash *model, OndOutcome outcome, bool in_dou
     return 0;
   }
   k->last = ond_change_resolve(&k->state, op, model ? *model : OND_HASH_DELETE, id, outcome,
-                               &(OndSending){in_doubt && outcome != OND_OUT_ACCEPTED, false, k->plan.now, in_doubt ? k->plan.now : 0}, &k->resolve);
+                               &(OndSending){in_doubt && outcome != OND_OUT_ACCEPTED, false, k->plan.now, in_doubt ? k->plan.now : 0, 0}, &k->resolve);
   k->state = k->last.after;
   return id;
 }
@@ -660,6 +660,21 @@ TEST(change_deleted_at_a_second_try_waits_before_it_comes_back) {
   pass(&k, WAIT);
   CHECK_INT(look(&k, NULL).verdict, OND_V_FORGET);
   CHECK_INT(look(&k, &A).verdict, OND_V_CREATE);
+}
+
+TEST(change_whose_answered_error_would_be_repeated_takes_another_id) {
+  OndPlanPolicy plan = {.mode = OND_MODE_UPSERT, .now = NOW, .in_doubt_wait_us = 10 * S};
+  OndResolvePolicy policy = {.now = NOW, .in_doubt_wait_us = 10 * S, .max_attempts = 8};
+  OndResolution r = ond_change_resolve(NULL, OND_OP_CREATE, A, ID, OND_OUT_UNAVAILABLE, &(OndSending){true, false, NOW, 0, 2}, &policy);
+  OndPlan again;
+
+  CHECK_INT(r.after.doubt_op, OND_OP_CREATE);
+  CHECK_INT(r.after.change_id, ID + 2); /* two answers under ID and ID + 1 */
+  plan.now = r.next_attempt_at;
+  again = ond_change_plan(&r.after, OND_MODEL_ROW, &A, &plan);
+  CHECK(again.verdict == OND_V_CREATE && again.same_change);
+  r = ond_change_resolve(&r.after, OND_OP_CREATE, A, ID + 2, OND_OUT_UNKNOWN, &(OndSending){true, false, NOW, NOW, 0}, &policy);
+  CHECK_INT(r.after.change_id, ID + 2); /* no answer: under the same one again */
 }
 
 TEST(change_after_a_definite_no_is_a_new_one) {

@@ -159,7 +159,7 @@ static void fold(Life *l) {
 
 static void ack(Life *l, OndOp op, int version, int64_t id, OndOutcome outcome, bool in_doubt, bool interrupted) {
   OndResolvePolicy policy = {l->now, WAIT, l->hold, 5, interrupted};
-  OndSending sending = {in_doubt && outcome != OND_OUT_ACCEPTED && outcome != OND_OUT_REJECTED, false, l->now, in_doubt ? l->now : 0};
+  OndSending sending = {in_doubt && outcome != OND_OUT_ACCEPTED && outcome != OND_OUT_REJECTED, false, l->now, in_doubt ? l->now : 0, 0};
   OndResolution r = ond_change_resolve(l->has_state ? &l->state : NULL, op, hash_of(version), id, outcome, &sending, &policy);
 
   keep_state(l, r.after);

@@ -249,7 +249,7 @@ static void record(Life *l, Row *row) {
   const OndTask *t = &row->task;
   OndResolvePolicy policy = {wall(l), l->wait, l->hold, 3, t->interrupted};
   OndResolution r = ond_change_resolve(ond_key_state_is_empty(&l->state[row->key]) ? NULL : &l->state[row->key], t->op, hash_of(row->version),
-                                       row->id, t->outcome, &(OndSending){t->in_doubt, t->route != ond_op_route(t->op), t->sent_at, t->late_at}, &policy);
+                                       row->id, t->outcome, &(OndSending){t->in_doubt, t->route != ond_op_route(t->op), t->sent_at, t->late_at, t->renewed}, &policy);
 
   expect(l, row->taken && !row->recorded, "key %d was recorded twice", row->key);
   row->recorded = true;
