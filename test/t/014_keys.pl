@@ -121,6 +121,7 @@ $t->run_is($t->run('dup2', keys => {a => 1, b => 'x'}), {rows_scanned => 2, rows
 $t->run_is($t->run('dup2', keys => {a => 1, b => 'y'}), {rows_scanned => 1, rows_created => 1}, 'others are not touched by them');
 $t->run_is($t->run('dup2'), {rows_scanned => 5, rows_invalid => 2, rows_created => 2, rows_unchanged => 1}, 'twins among all');
 $t->sql("INSERT INTO mart.dup2 VALUES (1, 'y', 6)");
+$t->run_is($t->run('dup2', keys => {a => 1, b => 'y'}), {rows_scanned => 2, rows_invalid => 2, requests => 0}, 'twins of a delivered key among given keys');
 is($t->sql("SELECT ondatra.explain_row('dup2', '{\"a\": 1, \"b\": \"y\"}')->>'verdict'"), 'invalid', 'explain_row knows a twin');
 
 # --- limits
@@ -164,7 +165,8 @@ $t->sql_fails("SELECT ondatra.$_('dup2', '{\"a\": 1}')", qr/must name each colum
 $t->sql_fails("SELECT ondatra.explain_row('dup2', '{\"a\": \"x\", \"b\": \"y\"}')", qr/invalid input syntax for type integer: "x"/, 'explain_row with a value of another type');
 
 # --- refused
-for my $type ("'{1}'::int[]", "'[1,2)'::int4range", "ROW(1)", "'{}'::jsonb", "'{}'::json", '1.5::float8', '1.5::float4', "'{[1,2)}'::int4multirange") {
+$t->sql('CREATE TYPE mart.pair AS (a int, b int)');
+for my $type ("'{1}'::int[]", "'[1,2)'::int4range", "ROW(1)", "ROW(1, 2)::mart.pair", "'{}'::jsonb", "'{}'::json", '1.5::float8', '1.5::float4', "'{[1,2)}'::int4multirange") {
     $t->sql_fails(q{SELECT ondatra.create_sync('x', } . Ondatra::Test::literal("SELECT $type AS id") . q{, 'dup', key => '{id}')}, qr/cannot be part of the key/, "$type cannot be a key");
 }
 $t->sql_fails("SELECT ondatra.create_sync('x', 'SELECT 1::$_ AS id', 'dup', key => '{id}')", qr/has type $_.*HINT.*[Cc]ast/s, "$_ cannot be a key") for qw(money regclass);
