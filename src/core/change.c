@@ -66,18 +66,11 @@ bool ond_key_state_is_empty(const OndKeyState *s) {
 /* --- plan ------------------------------------------------------------------------------------------------- */
 
 static OndPlan verdict(OndVerdict v) {
-  OndPlan p;
-
-  memset(&p, 0, sizeof(p));
-  p.verdict = v;
-  return p;
+  return (OndPlan){.verdict = v};
 }
 
 static OndPlan again(OndVerdict v) {
-  OndPlan p = verdict(v);
-
-  p.same_change = true;
-  return p;
+  return (OndPlan){.verdict = v, .same_change = true};
 }
 
 static OndHash version_of(OndOp op, OndHash hash) {
@@ -86,15 +79,15 @@ static OndHash version_of(OndOp op, OndHash hash) {
 
 /* The verdict v, and the mark of a refused version that is out of date goes. That of a held change is not: its outcome is still unknown. */
 static OndPlan settled(OndVerdict v, const OndKeyState *s) {
-  OndPlan p = verdict(v);
+  return (OndPlan){.verdict = v, .settle = s->has_refused && !s->held};
+}
 
-  if (s->has_refused && !s->held) {
-    p.settle = true;
-    p.after = *s;
-    p.after.has_refused = false;
-    p.after.attempts = 0;
-  }
-  return p;
+OndKeyState ond_change_settled(const OndKeyState *state) {
+  OndKeyState after = *state;
+
+  after.has_refused = false;
+  after.attempts = 0;
+  return after;
 }
 
 static bool waits(const OndKeyState *s, OndHash version, const OndPlanPolicy *policy) {
@@ -163,15 +156,15 @@ static OndPlan plan_delete(const OndKeyState *s, const OndPlanPolicy *policy) {
 
 static OndPlan plan_left(const OndKeyState *s, const OndPlanPolicy *policy) {
   OndPlan p;
+  OndKeyState after;
 
   if (policy->mode == OND_MODE_MIRROR)
     return plan_delete(s, policy);
   if (policy->on_leave == OND_LEAVE_FORGET || (!s->has_accepted && !s->has_refused && s->doubt_op == OND_OP_NONE))
     return verdict(may_still_arrive(s, policy) ? OND_V_KEEP : OND_V_FORGET);
   p = settled(OND_V_KEEP, s);
-  if (p.settle && ond_key_state_is_empty(&p.after))
-    return verdict(OND_V_FORGET);
-  return p;
+  after = ond_change_settled(s);
+  return p.settle && ond_key_state_is_empty(&after) ? verdict(OND_V_FORGET) : p;
 }
 
 OndPlan ond_change_plan(const OndKeyState *state, OndPresence presence, const OndHash *hash, const OndPlanPolicy *policy) {

@@ -122,14 +122,16 @@ typedef enum OndVerdict {
 typedef struct OndPlan {
   OndVerdict verdict;
   bool same_change;   /* CREATE, UPDATE, DELETE: the change in doubt goes again, keep change_id */
-  bool settle;        /* UNCHANGED, SKIPPED, KEEP: a refused mark is obsolete (that of a held change never is): write `after`, close
-                         the failed row. FORGET closes too. */
+  bool settle;        /* UNCHANGED, SKIPPED, KEEP: a refused mark is obsolete (that of a held change never is): write ond_change_settled(),
+                         close the failed row. FORGET closes too. */
   bool adopts;        /* the caller's: with settle, the row is said to be at the destination as it is */
-  OndKeyState after;  /* when settle */
 } OndPlan;
 
 /* state may be NULL (no row). hash is read for OND_MODEL_ROW only. */
 extern OndPlan ond_change_plan(const OndKeyState *state, OndPresence presence, const OndHash *hash, const OndPlanPolicy *policy);
+
+/* The state without its refused mark: what is written when a plan says `settle`. */
+extern OndKeyState ond_change_settled(const OndKeyState *state);
 
 /* How the sending of one change ended. */
 typedef enum OndOutcome {

@@ -312,7 +312,8 @@ static void draft_kept_columns(Receiver *r, OndChangeDraft *draft) {
   draft->columns = columns;
 }
 
-static void keep_change(Receiver *r, Row *row, OndOp op, const OndPlan *plan) {
+/* after: the state that it ends in when nothing is sent; NULL: none */
+static void keep_change(Receiver *r, Row *row, OndOp op, const OndPlan *plan, const OndKeyState *after) {
   OndChangeDraft draft;
   bool isnull;
 
@@ -321,7 +322,8 @@ static void keep_change(Receiver *r, Row *row, OndOp op, const OndPlan *plan) {
   draft.op = op;
   draft.has_before = row->has_state;
   draft.before = row->state;
-  draft.after = plan->after;
+  if (after != NULL)
+    draft.after = *after;
   draft.hash = op == OND_OP_DELETE ? OND_HASH_DELETE : row->hash;
   draft.change_id = plan->same_change ? row->state.change_id : r->next_change_id++;
   if (r->columns.ordinal >= 0 && row->present)
@@ -485,16 +487,16 @@ static bool has_kept(Receiver *r, Row *row) {
 /* Rebase: the destination is said to have the row as it is. */
 static void adopt(Receiver *r, Row *row) {
   const OndKeyState *s = &row->state;
-  OndPlan plan;
+  OndPlan plan = {.adopts = true};
+  OndKeyState after;
 
   if (s->has_accepted && ond_hash_equal(s->accepted, row->hash) && !s->has_refused && s->doubt_op == OND_OP_NONE && has_kept(r, row))
     return;
-  memset(&plan, 0, sizeof(plan));
-  plan.adopts = true;
-  plan.after.has_accepted = true;
-  plan.after.accepted = row->hash;
-  plan.after.change_id = s->change_id;
-  keep_change(r, row, OND_OP_NONE, &plan);
+  memset(&after, 0, sizeof(after));
+  after.has_accepted = true;
+  after.accepted = row->hash;
+  after.change_id = s->change_id;
+  keep_change(r, row, OND_OP_NONE, &plan, &after);
 }
 
 static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *plan) {
@@ -527,7 +529,15 @@ static void keep_everything(Receiver *r, Row *row, OndPresence presence) {
   bool whole = presence == OND_MODEL_ROW && row->waits == NULL;
 
   if (key_is_complete(r, row))
-    keep_change(r, row, presence == OND_MODEL_LEFT ? OND_OP_DELETE : whole ? OND_OP_UPDATE : OND_OP_NONE, &nothing);
+    keep_change(r, row, presence == OND_MODEL_LEFT ? OND_OP_DELETE : whole ? OND_OP_UPDATE : OND_OP_NONE, &nothing, NULL);
+}
+
+static void settle(Receiver *r, Row *row, const OndPlan *plan) {
+  OndKeyState after = ond_change_settled(&row->state);
+
+  if (plan->adopts)
+    after.accepted = row->hash;
+  keep_change(r, row, OND_OP_NONE, plan, &after);
 }
 
 static void act(Receiver *r, Row *row, const OndPlan *plan) {
@@ -542,13 +552,13 @@ static void act(Receiver *r, Row *row, const OndPlan *plan) {
   if (r->input->store == NULL || r->input->adopt || r->input->everything)
     return;
   switch (plan->verdict) {
-    case OND_V_CREATE: keep_change(r, row, OND_OP_CREATE, plan); break;
-    case OND_V_UPDATE: keep_change(r, row, OND_OP_UPDATE, plan); break;
-    case OND_V_DELETE: keep_change(r, row, OND_OP_DELETE, plan); break;
-    case OND_V_FORGET: keep_change(r, row, OND_OP_NONE, plan); break;
+    case OND_V_CREATE: keep_change(r, row, OND_OP_CREATE, plan, NULL); break;
+    case OND_V_UPDATE: keep_change(r, row, OND_OP_UPDATE, plan, NULL); break;
+    case OND_V_DELETE: keep_change(r, row, OND_OP_DELETE, plan, NULL); break;
+    case OND_V_FORGET: keep_change(r, row, OND_OP_NONE, plan, NULL); break;
     default:
       if (plan->settle)
-        keep_change(r, row, OND_OP_NONE, plan);
+        settle(r, row, plan);
   }
 }
 
@@ -590,8 +600,7 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
   } else {
     plan = ond_change_plan(row.has_state ? &row.state : NULL, presence, &row.hash, &r->input->policy);
     if (adopts(r, &row, &plan)) {
-      plan = (OndPlan){.verdict = OND_V_UNCHANGED, .settle = true, .adopts = true, .after = row.state};
-      plan.after.accepted = row.hash;
+      plan = (OndPlan){.verdict = OND_V_UNCHANGED, .settle = true, .adopts = true};
       r->diff->adopted++;
     }
     act(r, &row, &plan);

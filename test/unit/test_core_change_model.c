@@ -267,7 +267,7 @@ static OndVerdict run(Life *l, bool calm) {
     l->has_state = false;
     memset(&l->state, 0, sizeof(l->state));
   } else if (p.settle) {
-    keep_state(l, p.after);
+    keep_state(l, ond_change_settled(&l->state));
   }
   if (op != OND_OP_NONE) {
     send_change(l, op, l->model, p.same_change ? l->state.change_id : l->next_id++, calm);

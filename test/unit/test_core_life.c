@@ -627,7 +627,7 @@ static OndPlan plan(Life *l, int key) {
   if (p.verdict == OND_V_FORGET) {
     memset(s, 0, sizeof(*s));
   } else if (p.settle) {
-    *s = p.after;
+    *s = ond_change_settled(s);
   }
   return p;
 }
