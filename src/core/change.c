@@ -22,10 +22,6 @@
 const OndHash OND_HASH_DELETE = {{0}};
 const OndHash OND_HASH_UNKNOWN = {{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}};
 
-bool ond_hash_equal(OndHash a, OndHash b) {
-  return memcmp(a.b, b.b, sizeof(a.b)) == 0;
-}
-
 const char *ond_op_name(OndOp op) {
   switch (op) {
     case OND_OP_CREATE: return "create";

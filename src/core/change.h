@@ -47,6 +47,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef struct OndHash {
   uint8_t b[16];
@@ -54,7 +55,10 @@ typedef struct OndHash {
 
 extern const OndHash OND_HASH_DELETE;
 extern const OndHash OND_HASH_UNKNOWN; /* all ones, as doubt_hash: more than one change is in doubt */
-extern bool ond_hash_equal(OndHash a, OndHash b);
+
+static inline bool ond_hash_equal(OndHash a, OndHash b) {
+  return memcmp(a.b, b.b, sizeof(a.b)) == 0;
+}
 
 typedef enum OndOp { OND_OP_NONE = 0, OND_OP_CREATE = 'c', OND_OP_UPDATE = 'u', OND_OP_DELETE = 'd' } OndOp;
 extern const char *ond_op_name(OndOp op); /* "create", "update", "delete" */

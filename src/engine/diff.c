@@ -525,11 +525,10 @@ static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *
 
 /* For who compares them with something else. */
 static void keep_everything(Receiver *r, Row *row, OndPresence presence) {
-  static const OndPlan nothing;
   bool whole = presence == OND_MODEL_ROW && row->waits == NULL;
 
   if (key_is_complete(r, row))
-    keep_change(r, row, presence == OND_MODEL_LEFT ? OND_OP_DELETE : whole ? OND_OP_UPDATE : OND_OP_NONE, &nothing, NULL);
+    keep_change(r, row, presence == OND_MODEL_LEFT ? OND_OP_DELETE : whole ? OND_OP_UPDATE : OND_OP_NONE, &(OndPlan){0}, NULL);
 }
 
 static void settle(Receiver *r, Row *row, const OndPlan *plan) {
@@ -541,14 +540,9 @@ static void settle(Receiver *r, Row *row, const OndPlan *plan) {
 }
 
 static void act(Receiver *r, Row *row, const OndPlan *plan) {
-  OndDiff *diff = r->diff;
-
-  diff->verdicts[plan->verdict]++;
-  if (plan->verdict == OND_V_PENDING || plan->verdict == OND_V_DELETE_PENDING) {
-    int64 ends = row->state.sent_at + r->input->policy.in_doubt_wait_us;
-
-    diff->doubt_ends = Min(diff->doubt_ends, ends);
-  }
+  r->diff->verdicts[plan->verdict]++;
+  if (plan->verdict == OND_V_PENDING || plan->verdict == OND_V_DELETE_PENDING)
+    r->diff->doubt_ends = Min(r->diff->doubt_ends, row->state.sent_at + r->input->policy.in_doubt_wait_us);
   if (r->input->store == NULL || r->input->adopt || r->input->everything)
     return;
   switch (plan->verdict) {
@@ -568,6 +562,7 @@ static bool adopts(const Receiver *r, const Row *row, const OndPlan *plan) {
 }
 
 static bool receive(TupleTableSlot *slot, DestReceiver *self) {
+  static const OndKeyState no_state;
   Receiver *r = (Receiver *)self;
   MemoryContext saved;
   Row row;
@@ -577,7 +572,10 @@ static bool receive(TupleTableSlot *slot, DestReceiver *self) {
   if (r->diff->retyped)
     return false;
   saved = MemoryContextSwitchTo(r->row_context);
-  memset(&row, 0, offsetof(Row, key_text));
+  row.state = no_state;
+  row.hash = OND_HASH_DELETE;
+  row.key_decoded = false;
+  row.problem = row.waits = NULL;
   slot_getallattrs(slot);
   row.slot = slot;
   row.has_state = !slot->tts_isnull[r->columns.state_keys];

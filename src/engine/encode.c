@@ -1,5 +1,5 @@
 /*
- * encode.c - values to JSON bytes, and to what a version is made of; see encode.h.
+ * encode.c - values to JSON bytes, and to what a version is made of; see encode.h and canonical.h.
  *
  * Owns: the table from types to forms (kind_of). Does not: decide which fields there are (spec.c) or what an invalid value means (diff.c).
  */
@@ -27,6 +27,7 @@
 
 #include "catalog/session.h"
 #include "core/text.h"
+#include "engine/canonical.h"
 #include "engine/encode.h"
 
 #define ENCODERS_MAX      10000 /* of one column */
@@ -657,88 +658,38 @@ const char *ond_encode(OndEncoder *e, Datum value, StringInfo out) {
 
 /* --- canonical -------------------------------------------------------------------------------------------- */
 
-static inline void put_fixed(StringInfo out, char tag, const void *bytes, Size n) {
-  char *p = ond_reserve(out, 1 + n);
-
-  *p = tag;
-  memcpy(p + 1, bytes, n);
-  out->len += (int)(1 + n);
-}
-
-static inline void put_int64(StringInfo out, char tag, int64 value) {
-  put_fixed(out, tag, &value, sizeof(value));
-}
-
-static inline void put_sized(StringInfo out, char tag, const char *bytes, Size n) {
-  char *p = ond_reserve(out, 1 + sizeof(uint32) + n);
-  uint32 size = (uint32)n;
-
-  *p = tag;
-  memcpy(p + 1, &size, sizeof(size));
-  memcpy(p + 1 + sizeof(size), bytes, n);
-  out->len += (int)(1 + sizeof(size) + n);
-}
-
-void ond_canonical_json(StringInfo out, OndBytes json) {
-  put_sized(out, 'j', json.p, json.n);
+OndForm ond_canonical_form(const OndEncoder *e) {
+  switch (e->kind) {
+    case KIND_BOOL: return OND_FORM_BOOL;
+    case KIND_INT2: return OND_FORM_INT2;
+    case KIND_INT4: return OND_FORM_INT4;
+    case KIND_INT8: return OND_FORM_INT8;
+    case KIND_OID: return OND_FORM_OID;
+    case KIND_NUMERIC: return OND_FORM_NUMERIC;
+    case KIND_TEXT: return GetDatabaseEncoding() == PG_UTF8 ? OND_FORM_TEXT : OND_FORM_OTHER;
+    case KIND_TIMESTAMP: return OND_FORM_TIMESTAMP;
+    case KIND_TIMESTAMPTZ: return OND_FORM_TIMESTAMPTZ;
+    case KIND_DATE: return OND_FORM_DATE;
+    case KIND_UUID: return OND_FORM_UUID;
+    default: return OND_FORM_OTHER;
+  }
 }
 
 static const char *canonical_text(StringInfo out, const char *s, Size n) {
   s = to_utf8(s, &n);
   if (s == NULL)
     return "is not valid UTF-8";
-  put_sized(out, 's', s, n);
+  ond_canonical_sized(out, 's', s, n);
   return NULL;
 }
 
-/* The years 1 to 9999, in days since 2000. */
-#define DAY_FIRST (1721426 - POSTGRES_EPOCH_JDATE)
-#define DAY_END   (5373485 - POSTGRES_EPOCH_JDATE)
-
-static const char *canonical_date(StringInfo out, DateADT d) {
-  int32 day = d;
-
-  if (DATE_NOT_FINITE(d))
-    return INFINITE;
-  if (day < DAY_FIRST || day >= DAY_END)
-    return OUT_OF_YEARS;
-  put_fixed(out, 'd', &day, sizeof(day));
-  return NULL;
-}
-
-static const char *canonical_timestamp(StringInfo out, char tag, Timestamp t) {
-  if (TIMESTAMP_NOT_FINITE(t))
-    return INFINITE;
-  if (t < DAY_FIRST * USECS_PER_DAY || t >= DAY_END * USECS_PER_DAY)
-    return OUT_OF_YEARS;
-  put_int64(out, tag, t);
-  return NULL;
-}
-
-static const char *canonical_numeric(StringInfo out, Datum value) {
-  struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
-  uint16 header;
-
-  memcpy(&header, VARDATA_ANY(v), sizeof(header));
-  if ((header & 0xC000) == 0xC000)
-    return (header & 0xF000) == 0xC000 ? NOT_A_NUMBER : INFINITE;
-  put_sized(out, '#', VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
-  return NULL;
-}
-
-static const char *canonical_varlena(StringInfo out, Datum value) {
-  struct varlena *v = PG_DETOAST_DATUM_PACKED(value);
-
-  return canonical_text(out, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
-}
-
-/* By its JSON form: the length is known when that is there. */
+/* By its JSON form: the length is known when that is there. What has none of its type's is told so. */
 static const char *canonical_by_json(OndEncoder *e, Datum value, StringInfo out) {
   const char *problem;
   int start = out->len + 1 + (int)sizeof(uint32);
   uint32 size = 0;
 
-  put_fixed(out, 'j', &size, sizeof(size));
+  ond_canonical_fixed(out, 'j', &size, sizeof(size));
   problem = ond_encode(e, value, out);
   size = (uint32)(out->len - start);
   memcpy(out->data + start - sizeof(size), &size, sizeof(size));
@@ -746,24 +697,15 @@ static const char *canonical_by_json(OndEncoder *e, Datum value, StringInfo out)
 }
 
 const char *ond_encode_canonical(OndEncoder *e, Datum value, StringInfo out) {
-  char boolean;
+  struct varlena *v;
   const char *text;
 
+  if (ond_canonical_quick(ond_canonical_form(e), value, out))
+    return NULL;
   switch (e->kind) {
-    case KIND_BOOL:
-      boolean = DatumGetBool(value);
-      put_fixed(out, 'b', &boolean, 1);
-      return NULL;
-    case KIND_INT2: put_int64(out, 'i', DatumGetInt16(value)); return NULL;
-    case KIND_INT4: put_int64(out, 'i', DatumGetInt32(value)); return NULL;
-    case KIND_INT8: put_int64(out, 'i', DatumGetInt64(value)); return NULL;
-    case KIND_OID: put_int64(out, 'i', DatumGetObjectId(value)); return NULL;
-    case KIND_NUMERIC: return canonical_numeric(out, value);
-    case KIND_TEXT: return canonical_varlena(out, value);
-    case KIND_TIMESTAMP: return canonical_timestamp(out, 't', DatumGetTimestamp(value));
-    case KIND_TIMESTAMPTZ: return canonical_timestamp(out, 'z', DatumGetTimestampTz(value));
-    case KIND_DATE: return canonical_date(out, DatumGetDateADT(value));
-    case KIND_UUID: put_fixed(out, 'u', DatumGetUUIDP(value)->data, UUID_LEN); return NULL;
+    case KIND_TEXT:
+      v = PG_DETOAST_DATUM_PACKED(value);
+      return canonical_text(out, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
     case KIND_OUTPUT:
       if (e->output.fn_addr == NULL)
         encoder_output(e);

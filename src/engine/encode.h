@@ -43,27 +43,6 @@ extern OndEncoder *ond_encoder_create(Oid type, const char *what);
  */
 extern const char *ond_encode(OndEncoder *encoder, Datum value, StringInfo out);
 
-/*
- * Appends a tag and the value's bytes as a version is made of them: what is quickly had and stands for the JSON form, one for one within a type. Integers
- * of all widths are the same, so are all texts, a domain and its base type, an enum and its label. Result as of ond_encode(), which has the same reasons.
- *
- *   b  boolean: 1 byte              i  integer, oid: 8 bytes        u  uuid: 16 bytes
- *   d  date: 4 bytes                t, z  timestamp, timestamptz: 8 bytes
- *   #  numeric: u32 length, its bytes in storage (the same digits and decimals are the same bytes)
- *   s  text, and every type that is sent as its text: u32 length, UTF-8
- *   j  everything else: u32 length, JSON
- *
- * Beside values (version.c): n  NULL, -  left out. All little endian.
- */
-extern const char *ond_encode_canonical(OndEncoder *encoder, Datum value, StringInfo out);
-
-/* Tag 'j' and JSON that is there already; tags alone. */
-extern void ond_canonical_json(StringInfo out, OndBytes json);
-static inline void ond_canonical_tag(StringInfo out, char tag) {
-  *ond_reserve(out, 1) = tag;
-  out->len++;
-}
-
 /* Appends UTF-8 text as a JSON string. */
 extern void ond_append_json_string(StringInfo out, const char *s, Size n);
 

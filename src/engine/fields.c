@@ -1,8 +1,8 @@
 /*
  * fields.c - values, fields and version of a model row; see fields.h.
  *
- * The version is made of the values' canonical forms (encode.h), which costs no text; an unchanged row needs nothing else. JSON and the fields are made only
- * when somebody asks for them, from the values that were read, or at once where a field can have a problem of its own (templates, lookups) or a
+ * The version is made of the values' canonical forms (canonical.h), which costs no text; an unchanged row needs nothing else. JSON and the fields are
+ * made only when somebody asks for them, from the values that were read, or at once where a field can have a problem of its own (templates, lookups) or a
  * kept column may be too long. Constants and templates are hashed as the JSON they are.
  *
  * Does not: decide what an invalid or changed row means (diff.c), put the payload together (connector/mapping.c).
@@ -11,6 +11,7 @@
 
 #include "lib/stringinfo.h"
 
+#include "engine/canonical.h"
 #include "engine/encode.h"
 #include "engine/fields.h"
 #include "engine/kept.h"
@@ -21,6 +22,7 @@ typedef struct Step {
   int value;                  /* -1: the field's JSON */
   int field;                  /* -1: is not hashed, only looked at: can it be sent? */
   bool null_omit;
+  OndForm form;               /* of the value */
 } Step;
 
 struct OndFields {
@@ -56,14 +58,15 @@ static void plan_steps(OndFields *f) {
   for (int i = 0; i < f->hasher->n; i++) {
     int field = f->hasher->fields[i];
     int value = f->spec->field_value[field];
+    OndForm form = value >= 0 ? ond_canonical_form(f->encoders[value]) : OND_FORM_OTHER;
 
-    f->steps[f->n_steps++] = (Step){value, field, f->mapped[field]->null_omit};
+    f->steps[f->n_steps++] = (Step){value, field, f->mapped[field]->null_omit, form};
     if (value >= 0)
       taken[value] = true;
   }
   for (int value = 0; value < f->spec->n_values; value++)
     if (!taken[value])
-      f->steps[f->n_steps++] = (Step){value, -1, false};
+      f->steps[f->n_steps++] = (Step){value, -1, false, ond_canonical_form(f->encoders[value])};
 }
 
 static OndBytes const_field(const OndField *field) {
@@ -79,10 +82,10 @@ OndFields *ond_fields_create(const OndSpec *spec, uint64 seed) {
   f->mapped = palloc(sizeof(OndField *) * Max(f->n_fields, 1));
   for (int i = 0; i < f->n_fields; i++)
     f->mapped[i] = ond_mapping_field(spec->mapping, i);
-  plan_steps(f);
   f->encoders = palloc(sizeof(OndEncoder *) * Max(spec->n_values, 1));
   for (int i = 0; i < spec->n_values; i++)
     f->encoders[i] = ond_encoder_create(spec->values[i].type, spec->values[i].name);
+  plan_steps(f);
   initStringInfo(&f->canonical);
   initStringInfo(&f->bytes);
   f->starts = palloc0(sizeof(int) * Max(spec->n_values, 1));
@@ -106,28 +109,36 @@ static void hash_json(OndFields *f, const Step *step) {
   if (f->fields[step->field].p == NULL)
     ond_canonical_tag(&f->canonical, OND_TAG_MISSING);
   else
-    ond_canonical_json(&f->canonical, f->fields[step->field]);
+    ond_canonical_sized(&f->canonical, 'j', f->fields[step->field].p, f->fields[step->field].n);
+}
+
+static void append_canonical(OndFields *f, const Step *step, const Step *end, OndFieldsRow *out) {
+  const Datum *row = f->row;
+  const bool *nulls = f->nulls;
+
+  for (; step < end; step++) {
+    int value = step->value;
+
+    if (value < 0)
+      hash_json(f, step);
+    else if (nulls[value])
+      ond_canonical_tag(&f->canonical, step->null_omit ? OND_TAG_MISSING : OND_TAG_NULL);
+    else if (!ond_canonical_quick(step->form, row[value], &f->canonical))
+      note_problem(f, value, ond_encode_canonical(f->encoders[value], row[value], &f->canonical), out);
+  }
 }
 
 /* The canonical form of the row: how many of its bytes make the version. */
 static Size canonical(OndFields *f, OndFieldsRow *out) {
-  Size hashed = 0;
+  const Step *unhashed = f->steps + f->hasher->n;
+  Size hashed;
 
   resetStringInfo(&f->canonical);
   ond_put(&f->canonical, f->hasher->targets.b, sizeof(f->hasher->targets.b));
-  for (int i = 0; i < f->n_steps; i++) {
-    const Step *step = &f->steps[i];
-
-    if (step->value < 0)
-      hash_json(f, step);
-    else if (f->nulls[step->value])
-      ond_canonical_tag(&f->canonical, step->null_omit ? OND_TAG_MISSING : OND_TAG_NULL);
-    else
-      note_problem(f, step->value, ond_encode_canonical(f->encoders[step->value], f->row[step->value], &f->canonical), out);
-    if (step->field >= 0)
-      hashed = (Size)f->canonical.len;
-  }
-  return f->hasher->n == 0 ? sizeof(f->hasher->targets.b) : hashed;
+  append_canonical(f, f->steps, unhashed, out);
+  hashed = (Size)f->canonical.len;
+  append_canonical(f, unhashed, f->steps + f->n_steps, out);
+  return hashed;
 }
 
 /* Values as JSON. */

@@ -1,8 +1,9 @@
 /*
  * version.c - rows to versions, and ondatra.row_hash(); see version.h.
  *
- * Format 1 (OND_HASH_FORMAT) of the hash is exactly: the hash of (for each field: u32 length of the target, target), then for each field its value in canonical form (encode.h),
- * 'n' for NULL or '-' for a field that is left out. Lengths and integers are little endian; fields stand in the order of their targets' bytes.
+ * Format 1 (OND_HASH_FORMAT) of the hash is exactly: the hash of (for each field: u32 length of the target, target), then for each field its value in
+ * canonical form (canonical.h), 'n' for NULL or '-' for a field that is left out. Lengths and integers are little endian; fields stand in the order of
+ * their targets' bytes.
  */
 #include "postgres.h"
 
@@ -19,6 +20,7 @@
 #include <xxhash.h>
 
 #include "catalog/session.h"
+#include "engine/canonical.h"
 #include "engine/encode.h"
 #include "engine/version.h"
 

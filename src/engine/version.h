@@ -25,7 +25,7 @@ extern OndHasher *ond_hasher_create(const OndMapping *mapping, uint64 seed);
 
 /*
  * The version of a row: XXH3-128 (seeded) over the hash of the targets, which bytes begin with, and for each of the hasher's fields its value in canonical form
- * (encode.h), the tag of NULL, or that of a field that is left out. Never OND_HASH_DELETE.
+ * (canonical.h), the tag of NULL, or that of a field that is left out. Never OND_HASH_DELETE.
  */
 extern OndHash ond_hasher_digest(const OndHasher *hasher, const char *bytes, Size n);
 
