@@ -49,7 +49,7 @@ my $squatter = session($t, 'bob', "SET client_min_messages = error; SELECT count
     . "FROM generate_series(0, 20) i;\n" . wait_for_lock('public.gate'));
 $t->script({method => 'PUT', answer => {misbehave => 'hang'}});
 $t->poll(sub { $t->admin("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory'") eq 't' }, 'somebody has taken advisory locks');
-my ($begun, $run_id, $why) = $t->psql_as('ann', "SELECT run_id FROM ondatra.run_sync('a', wait => false)");
+my ($begun, $run_id, $why) = $t->psql_as('ann', "SET statement_timeout = '10s'; SELECT run_id FROM ondatra.run_sync('a', wait => false)");
 is($begun, 0, 'which keep no run from its lock') or diag($why);
 $t->poll(sub { $t->state->{hanging} > 0 }, 'a run sends all the same');
 is($t->admin("SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'ondatra.all_syncs'::regclass AND objid = $sync_id AND granted AND pid IN (SELECT pid $runs)"), '1',
