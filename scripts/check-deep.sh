@@ -141,12 +141,12 @@ part_asan() {
   reports_dir asan
   # The server itself is as it was: the sanitizer's library comes first, for memory that is allocated anywhere.
   wrapped asan "LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)
-ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:exitcode=0:fast_unwind_on_malloc=0:malloc_context_size=30:log_path=$deep/asan.reports/report
+ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:exitcode=0:fast_unwind_on_malloc=0:malloc_context_size=16:log_path=$deep/asan.reports/report
 LSAN_OPTIONS=exitcode=0:report_objects=0
 UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1:log_path=$deep/asan.reports/report
 export LD_PRELOAD ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
 exec -a \"\$0\" \"\$real\" \"\$@\""
-  PG_CONFIG=$deep/asan/bin/pg_config COPT=$flags SANITIZE=1 PG_TEST_TIMEOUT_DEFAULT=300 ONDATRA_TEST_TIMEOUT=3600 run_part asan regress isolation tap
+  ONDATRA_SANITIZED=1 PG_CONFIG=$deep/asan/bin/pg_config COPT=$flags SANITIZE=1 PG_TEST_TIMEOUT_DEFAULT=300 ONDATRA_TEST_TIMEOUT=3600 run_part asan regress isolation tap
   # Every error; of leaks those that went through our code, one of each place.
   find "$deep/asan.reports" -name 'report.*' -size +0 -exec cat {} + | awk -v ours='[ /]src/(api|catalog|connector|core|engine|http|worker)/[a-z_]+\\.c' '
     function end() { if (block != "" && (!leak || block ~ ours) && !seen[key]++) print "### sanitizer" block; block = "" }
