@@ -23,7 +23,7 @@
 use strict;
 use warnings;
 use Cwd qw(getcwd);
-use File::Basename qw(dirname);
+use File::Basename qw(basename dirname);
 use File::Temp qw(tempdir);
 
 chdir dirname(__FILE__) . '/..' or die "$!";
@@ -134,7 +134,9 @@ sub run_all {
 # Where a test is, for a reader.
 sub test_link {
 	my ($m) = @_;
-	return "`$m->{suite}/$m->{program}`: $m->{name}";
+	my ($file) = $m->{suite} eq 'tap' ? map { basename($_, '.pl') } glob "test/t/*$m->{program}*.pl" : ();
+
+	return '`' . ($file // "$m->{suite} $m->{program}") . "`: $m->{name}";
 }
 
 sub print_page {
