@@ -117,7 +117,7 @@ static void try_once(OndCaller *c, int rate_group, bool bare, int64 above_versio
   if (!ond_http_start(c->http, &c->request, &err))
     ond_raise(&err);
   while ((c->response = ond_http_take(c->http)) == NULL) {
-    CHECK_FOR_INTERRUPTS();
+    ond_transport_check();
     ond_http_poll(c->http, POLL_MS);
   }
   ond_budget_done(c->budget);

@@ -69,7 +69,7 @@ static void exchange(Check *c) {
     ond_raise(&err);
   }
   while ((c->response = ond_http_take(c->http)) == NULL) {
-    CHECK_FOR_INTERRUPTS();
+    ond_transport_check();
     ond_http_poll(c->http, POLL_MS);
   }
 }

@@ -14,8 +14,6 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "common/pg_prng.h"
-#include "storage/ipc.h"
-#include "storage/pmsignal.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -617,9 +615,7 @@ static void io_poll(void *arg, int64_t wait_us) {
   Assert(!IsTransactionState());
   progress->in_flight = c->result->stats.in_flight;
   c->input->host->progress(progress);
-  if (!PostmasterIsAlive())
-    proc_exit(1); /* as every wait of the server's: nobody could start before we are gone */
-  CHECK_FOR_INTERRUPTS();
+  ond_transport_check();
   if (c->keeper != NULL) {
     ond_keeper_work(c->keeper, 0);
     if (ond_keeper_is_busy(c->keeper))

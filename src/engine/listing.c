@@ -11,9 +11,7 @@
 #include "access/xact.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/pmsignal.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -74,9 +72,7 @@ static void open_transport(Reader *r) {
 
 static void check_stop(const Reader *r) {
   Assert(!IsTransactionState());
-  if (!PostmasterIsAlive())
-    proc_exit(1);
-  CHECK_FOR_INTERRUPTS();
+  ond_transport_check();
   if (r->in->host->cancelled() || (r->in->deadline_us > 0 && ond_clock_us() >= r->in->deadline_us))
     ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("run cancelled")));
 }

@@ -203,7 +203,7 @@ void ond_keeper_destroy(OndKeeper *k, bool patient) {
     return;
   end = ond_clock_us() + (patient ? (int64)k->limits.timeout_ms * 1000 : HURRY_US);
   while (k->state == K_ASK && k->auth->type == OND_AUTH_OAUTH2_REFRESH_TOKEN && ond_clock_us() < end) {
-    CHECK_FOR_INTERRUPTS();
+    ond_transport_check();
     ond_keeper_work(k, 20);
   }
   ond_keeper_release(k);

@@ -5,6 +5,8 @@
 
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/pmsignal.h"
 
 #include "catalog/session.h"
 #include "catalog/settings.h"
@@ -42,4 +44,10 @@ OndHttp *ond_transport_open(const OndConnector *connector, const OndAuth *auth, 
       (http = ond_http_create(options, &err)) == NULL)
     ond_raise(&err);
   return http;
+}
+
+void ond_transport_check(void) {
+  if (!PostmasterIsAlive())
+    proc_exit(1);
+  CHECK_FOR_INTERRUPTS();
 }

@@ -22,4 +22,10 @@ extern void ond_transport_options(const OndAddressPolicy *addresses, int connect
  */
 extern OndHttp *ond_transport_open(const OndConnector *connector, const OndAuth *auth, OndHttpOptions *options);
 
+/*
+ * For every loop that waits for a destination: serves interrupts, which may raise, and ends the process when its postmaster has ended, as every wait of
+ * the server's does: the server could not start before this process is gone.
+ */
+extern void ond_transport_check(void);
+
 #endif

@@ -105,7 +105,7 @@ static OndHttpResponse *exchange(Sending *s, char *error, size_t n) {
     strlcpy(error, err.message, n);
   else
     while ((response = ond_http_take(s->http)) == NULL) {
-      CHECK_FOR_INTERRUPTS();
+      ond_transport_check();
       ond_http_poll(s->http, POLL_MS);
     }
   ond_budget_done(s->budget);

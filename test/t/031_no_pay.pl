@@ -140,6 +140,53 @@ for my $way (sort keys %DESTINATIONS) {
     postmaster_dies($way);
 }
 
+# --- what else waits for a destination: calls, which hold their caller's transaction and nothing more, and processes, which hold none
+my $silent = {misbehave => 'hang'};
+$t->sql('SELECT ondatra.pause_sync(name) FROM ondatra.syncs'); # from here on nothing runs by itself
+$t->poll(sub { !background_workers($t, 'run') }) or die 'a run goes on';
+$t->sql("SELECT ondatra.set_secret('s', 'x')");
+$t->destination('listed', {timeout_ms => 120000, object => {%{ Ondatra::Test::put_object() }, list => {method => 'GET', path => '/listed', rows => '/items', key => '/id'}}});
+$t->destination('tokens', {timeout_ms => 120000}, auth => {type => 'oauth2_client_credentials', token_url => $t->url . '/token', client_id => 'a', client_secret => {secret => 's'}});
+$t->destination('ops', {timeout_ms => 120000}, base_url => $t->url . '/ops');
+$t->sync($_, 'mart.m', $_, paused => 'true') for qw(listed tokens);
+$t->sync('told', 'SELECT 1 / (v - v) AS id FROM mart.m', 'listed', options => {alert => {destination => 'ops'}});
+my %waits = ( # the process that waits, by its backend_type; what makes it wait
+    fetch => ['client backend', q{SELECT * FROM ondatra.fetch('listed', NULL)}],
+    request => ['client backend', q{SELECT * FROM ondatra.request('listed', 'GET', '/x')}],
+    test_destination => ['client backend', q{SELECT * FROM ondatra.test_destination('listed')}],
+    reconcile_sync => ['ondatra run', q{SELECT * FROM ondatra.reconcile_sync('listed')}],
+    'a run that asks for a token' => ['ondatra run', q{SELECT ondatra.run_sync('tokens')}],
+    'a call that asks for a token' => ['ondatra token', q{SELECT * FROM ondatra.request('tokens', 'GET', '/x')}],
+    'an alert' => ['ondatra alert', q{SELECT ondatra.run_sync('told')}],
+);
+for my $what (sort keys %waits) {
+    my ($type, $sql) = @{ $waits{$what} };
+    my $session;
+    my $who = "FROM pg_stat_activity WHERE backend_type = '$type'" . ($type =~ /client/ ? " AND usename = 'ann'" : '');
+    my $waiting = sub {
+        my $pid = $t->admin("SELECT pid $who");
+        return (0, $pid) if $pid ne '' && $t->state->{hanging} > 0;
+        $t->script({answer => $silent});
+        $session = session($t, 'ann', $sql);
+        $t->poll(sub { $t->state->{hanging} > 0 && ($pid = $t->admin("SELECT pid $who")) ne '' }) or die "$what does not wait";
+        return (0, $pid);
+    };
+    is_quick("$what: a database is made and dropped", $waiting, sub { local_sql('CREATE DATABASE copy TEMPLATE other'); local_sql('DROP DATABASE copy') });
+    my (undef, $pid) = $waiting->();
+    is($t->admin("SELECT count(backend_xmin) + count(backend_xid) FROM pg_stat_activity WHERE pid = $pid"), '0', "$what: its process holds neither a snapshot nor a transaction id")
+        if $type ne 'client backend';
+    is_quick("$what: pg_terminate_backend", $waiting, $ENDINGS{pg_terminate_backend});
+    if ($type !~ /run/) { # those were seen to end above
+        is_quick("$what: a postmaster that was killed", sub { $t->start_again if !defined $node->{_pid}; $waiting->() }, sub { $node->kill9; gone(@_) });
+        $t->start_again;
+    }
+    $t->script;
+    $t->release;
+    finish($session);
+    $t->poll(sub { $t->state->{hanging} == 0 && !background_workers($t, 'run') && !background_workers($t, 'alert') }) or die "$what goes on";
+}
+$t->sql("SELECT ondatra.drop_sync('told')");
+
 # --- a synchronous standby that is missing: commits wait for it, but nobody for them
 $t->poll(sub { !background_workers($t, 'run') || $t->psql_as('ann', 'SELECT ondatra.cancel_run(run_id) FROM ondatra.run_progress') && 0 }) or die 'a run goes on';
 sub standby_is { my ($name) = @_; local_sql("ALTER SYSTEM SET synchronous_standby_names = '$name'"); $node->reload; $t->poll_sql('SHOW synchronous_standby_names', $name, "standby: \"$name\""); return }

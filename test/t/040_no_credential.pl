@@ -52,7 +52,7 @@ for my $kind (sort keys %kinds) {
 }
 
 # --- also not to tell somebody of a problem
-$t->sync('told', 'mart.m', 'd1', options => {alert => {destination => 'd1', failed => 0}});
+$t->sync('told', 'mart.m', 'd1', options => {alert => {destination => 'd1'}});
 $t->run('told');
 $t->poll_sql(q{SELECT bool_and(attempts > 0 AND last_error ~* 'absent') FROM ondatra.alert_messages}, 't', 'an alert waits, with the reason');
 is($t->count_requests, 0, 'it was not sent either');

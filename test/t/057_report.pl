@@ -124,6 +124,18 @@ like($hostile, qr/\A[\x00-\x7f]*\z/, 'it is ASCII still');
 unlike($hostile, qr/202e|2066/i, 'no sign turns the writing');
 
 # --- Chromium
+# --- schedules that do not run say why
+$t->admin('ALTER SYSTEM SET ondatra.enabled = off; SELECT pg_reload_conf()');
+$t->poll(sub { $t->admin('SHOW ondatra.enabled') eq 'off' }) or die 'it is not switched off';
+$t->poll(sub { $t->admin("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('ondatra run', 'ondatra scheduler')") eq '0' }) or die 'something goes on';
+$t->sync('overdue', 'SELECT 1 AS id', 'crm', schedule => '1 day');
+$t->admin("UPDATE ondatra.all_syncs SET next_run_at = now() - interval '2 hours', anchor = now() - interval '2 hours' WHERE name = 'overdue'");
+my $late = page();
+like($late, qr/No sync runs: ondatra\.enabled is off/, 'switched off: the page says so');
+like($late, qr/It was due 2 h ago, and has not started\. Is ondatra\.enabled on/, 'and asks at the sync that is overdue');
+$t->admin('ALTER SYSTEM RESET ondatra.enabled; SELECT pg_reload_conf()');
+$t->poll_sql("SELECT count(*) FROM ondatra.sync_runs WHERE sync_name = 'overdue' AND finished_at IS NOT NULL", '1', 'switched on, it runs');
+
 my ($browser) = grep { -x } qw(/usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome);
 SKIP: {
     skip 'no Chromium (Debian: chromium)', 8 if !$browser;
