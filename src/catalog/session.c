@@ -126,6 +126,25 @@ void ond_session_locks_end_with_process(void) {
   before_shmem_exit(release_locks, 0); /* registered first, so it runs last: after the transaction is aborted */
 }
 
+static bool of_one_extension = false;
+static Oid own_extension = InvalidOid;
+
+void ond_session_of_one_extension(void) {
+  of_one_extension = true;
+}
+
+/* The extension is locked. */
+static void check_extension(void) {
+  Oid extension = ond_extension(false)->extension;
+
+  if (!of_one_extension)
+    return;
+  if (!OidIsValid(own_extension))
+    own_extension = extension;
+  if (own_extension != extension)
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("extension \"ondatra\" was dropped and created anew")));
+}
+
 void ond_session_of_worker(const char *application_name) {
   SetConfigOption("application_name", application_name, PGC_USERSET, PGC_S_SESSION);
   transaction_timeout_ms = ond_compat_transaction_timeout();
@@ -224,6 +243,7 @@ void ond_tx_begin(void) {
   PushActiveSnapshot(GetTransactionSnapshot());
   /* first of all locks, as in DROP EXTENSION: else the two could wait for each other's tables */
   LockDatabaseObject(ExtensionRelationId, ond_extension(false)->extension, 0, AccessShareLock);
+  check_extension();
   ond_our_begin(&tx_scope, true);
   pin("synchronous_commit", "on");
 }

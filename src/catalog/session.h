@@ -40,6 +40,12 @@ typedef struct OndScope {
  * is ended outside of one would leave them behind.
  */
 extern void ond_session_locks_end_with_process(void);
+
+/*
+ * For a background worker: it works for the extension that its first transaction meets. When that was dropped, ond_tx_begin raises 55000, also when there
+ * is a new one, whose syncs and destinations may have the same numbers.
+ */
+extern void ond_session_of_one_extension(void);
 /*
  * Of a worker, once it is connected. The server ends whole processes for transaction_timeout (from 17 on): it is off for the session, and what the role or
  * database had set bounds the reading of the model.

@@ -265,6 +265,7 @@ void ond_alert_worker_main(Datum arg) {
   ond_session_locks_end_with_process();
   BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
   SetConfigOption("application_name", "ondatra alert", PGC_USERSET, PGC_S_SESSION);
+  ond_session_of_one_extension();
   pgstat_report_activity(STATE_RUNNING, "sending alerts");
   context = AllocSetContextCreate(TopMemoryContext, "ondatra alert", ALLOCSET_DEFAULT_SIZES);
   MemoryContextSwitchTo(context);

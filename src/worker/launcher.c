@@ -287,7 +287,7 @@ void ond_launcher_main(Datum arg) {
       ConfigReloadPending = false;
       ProcessConfigFile(PGC_SIGHUP);
       if (!ond_setting_enabled)
-        ond_slot_stop_all(InvalidOid); /* one that reads its model does not look by itself */
+        ond_slot_stop_all(); /* one that reads its model does not look by itself */
       listing_wanted = true;
     }
     look_at = look_around_safely(context);

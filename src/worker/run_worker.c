@@ -237,6 +237,7 @@ void ond_run_worker_main(Datum arg) {
     request.keys = read_keys(share);
   BackgroundWorkerInitializeConnectionByOid(request.database, request.owner, OND_COMPAT_OWNER_CONNECT_FLAGS);
   ond_session_of_worker("ondatra run");
+  ond_session_of_one_extension();
   pgstat_report_activity(STATE_RUNNING, MyBgworkerEntry->bgw_name);
   execute(&request);
   pgstat_report_activity(STATE_IDLE, NULL);

@@ -98,7 +98,7 @@ static bool safely(void (*step)(void *), void *arg, const char *about) {
 
 static const OndSlot *slot_of_run(const OndSlot *slots, int n, int64 run_id) {
   for (int i = 0; i < n; i++) {
-    if (slots[i].run_id == run_id)
+    if (slots[i].run_id == run_id && !slots[i].orphan)
       return &slots[i];
   }
   return NULL;
@@ -188,7 +188,7 @@ static void reap(OndAgenda *agenda) {
   for (int i = 0; i < n; i++) {
     if (ended[i].waited)
       continue; /* who waits for it is told, and leaves it to us or not */
-    if (!left[i] && ended[i].ending == OND_ENDING_DIED)
+    if (!left[i] && ended[i].ending == OND_ENDING_DIED && !ended[i].orphan)
       left[i] = !safely(record_death, &ended[i], psprintf(INT64_FORMAT, ended[i].sync_id));
     if (left[i])
       agenda->blocked = true;

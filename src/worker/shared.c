@@ -135,7 +135,7 @@ void ond_state_xact_callback(XactEvent event, void *arg) {
     if (wake_pending)
       ond_database_wake(MyDatabaseId, wake_name);
     if (drop_pending && ond_state != NULL)
-      ond_slot_stop_all(MyDatabaseId);
+      ond_slot_disown_all(MyDatabaseId);
     if (OidIsValid(database_drop_pending) && ond_state != NULL)
       ond_database_forget(database_drop_pending);
     if (look_everywhere_pending && ond_state != NULL)

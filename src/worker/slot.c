@@ -104,6 +104,7 @@ static void fill_slot(OndSlot *s, const OndRunRequest *request, dsm_handle keys,
   s->generation++;
   s->waited = waited;
   s->cancel = false;
+  s->orphan = false;
   s->pid = 0;
   s->latch = NULL;
   s->database = request->database;
@@ -251,12 +252,24 @@ void ond_slot_stop(OndSlotRef ref, bool interrupt) {
   LWLockRelease(ond_state->lock);
 }
 
-void ond_slot_stop_all(Oid database) {
+void ond_slot_stop_all(void) {
+  LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
+  for (int i = 0; i < ond_state->n_slots; i++) {
+    if (live(&ond_state->slots[i]))
+      stop_slot(&ond_state->slots[i], false);
+  }
+  LWLockRelease(ond_state->lock);
+}
+
+void ond_slot_disown_all(Oid database) {
   LWLockAcquire(ond_state->lock, LW_EXCLUSIVE);
   for (int i = 0; i < ond_state->n_slots; i++) {
     OndSlot *s = &ond_state->slots[i];
 
-    if (live(s) && (!OidIsValid(database) || s->database == database))
+    if (s->database != database)
+      continue;
+    s->orphan = true;
+    if (live(s))
       stop_slot(s, false);
   }
   LWLockRelease(ond_state->lock);

@@ -65,7 +65,8 @@ typedef struct OndSlot {
   uint32 generation; /* counts claims */
   bool waited;       /* the starter wants to see the end */
   bool cancel;
-  pid_t pid; /* 0 until attached */
+  bool orphan; /* DROP EXTENSION took its rows along: nothing of it is recorded, also when the extension is there anew */
+  pid_t pid;   /* 0 until attached */
   Latch *latch;
   Oid database;
   Oid owner;
@@ -188,8 +189,10 @@ extern void ond_slot_leave(OndSlotRef ref, bool told);
 extern void ond_slot_sleep(OndSlotRef ref, long timeout_ms);
 /* Asks the run to stop; interrupt: also when it waits for a lock or runs a query. */
 extern void ond_slot_stop(OndSlotRef ref, bool interrupt);
-/* Everything running in a database stops (DROP EXTENSION). */
-extern void ond_slot_stop_all(Oid database);
+/* Everything running in all databases stops. */
+extern void ond_slot_stop_all(void);
+/* Everything running in a database stops, and what has ended there is not recorded any more (DROP EXTENSION). */
+extern void ond_slot_disown_all(Oid database);
 
 /* The worker's side. attach fills the request (keys: as handle) and registers what frees the slot when the process exits. */
 extern bool ond_slot_attach(OndSlotRef ref, OndRunRequest *request, dsm_handle *keys);

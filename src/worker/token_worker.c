@@ -97,6 +97,7 @@ void ond_token_worker_main(Datum arg) {
   ond_session_locks_end_with_process();
   BackgroundWorkerInitializeConnectionByOid(q->database, InvalidOid, 0);
   ond_session_of_worker("ondatra token");
+  ond_session_of_one_extension();
   pgstat_report_activity(STATE_RUNNING, MyBgworkerEntry->bgw_name);
   MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "ondatra token", ALLOCSET_DEFAULT_SIZES));
   ond_errand_carry_out(&q->errand, answer);

@@ -108,6 +108,20 @@ is($t->state->{hanging}, 0, 'whose request is abandoned') if $t->poll(sub { $t->
 $t->admin('CREATE EXTENSION ondatra');
 is($t->admin('SELECT count(*) FROM ondatra.all_syncs'), '0', 'it can be created again');
 $t->poll(sub { $t->admin("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('ondatra scheduler', 'ondatra run')") eq '0' }, 'nobody is left');
+
+# --- dropped and created anew in one step while a run goes on: its end is nothing that the new one knows of
+$t->admin('GRANT USAGE ON SCHEMA ondatra TO ann');
+quick_sync($t, 'c');
+$t->sql("SELECT ondatra.trigger_sync('c')");
+$t->poll(sub { $t->state->{hanging} > 0 }, 'a request hangs once more');
+$t->admin("BEGIN; DROP EXTENSION ondatra CASCADE; CREATE EXTENSION ondatra; GRANT USAGE ON SCHEMA ondatra TO ann; SET LOCAL ROLE ann;\n"
+    . 'SELECT ondatra.create_destination(' . Ondatra::Test::arguments(name => 'new', base_url => $t->url, options => {object => Ondatra::Test::put_object()}) . ");\n"
+    . "SELECT ondatra.create_sync('new', 'mart.c', 'new'); COMMIT");
+$t->poll(sub { !background_workers($t, 'run') && !background_workers($t, 'scheduler') }, 'the run has ended, and was looked after');
+$t->script;
+my $run = $t->run('new');
+$t->run_is($run, {run_id => 1, status => 'succeeded', rows_created => 2}, 'a run of the new one') || diag($t->admin('SELECT json_agg(f) FROM ondatra.all_failed_rows f'));
+is($t->admin("SELECT string_agg(run_id || ' ' || sync_name || ' ' || status, ', ') FROM ondatra.all_runs"), '1 new succeeded', 'is its first, and the only one');
 $t->release;
 my $missing = () = Ondatra::Test::slurp($t->node->logfile) =~ /FATAL:  database .* does not exist/g;
 cmp_ok($missing, '<=', 3, 'the launcher does not go on about dropped databases: one try each at most');
