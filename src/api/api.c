@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "api/api.h"
@@ -85,7 +86,8 @@ char *ond_arg_text(FunctionCallInfo fcinfo, int n) {
 
 char *ond_arg_required(FunctionCallInfo fcinfo, int n, const char *argument) {
   if (PG_ARGISNULL(n)) {
-    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"%s\" must not be NULL", argument)));
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"%s\" must not be NULL", argument),
+                    errhint("\\df ondatra.%s shows the arguments and their defaults.", get_func_name(fcinfo->flinfo->fn_oid))));
   }
   return ond_arg_text(fcinfo, n);
 }

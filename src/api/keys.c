@@ -1,13 +1,17 @@
 /*
  * keys.c - arguments that name rows by their keys, as failed_rows shows them: {"id": 1}, or an array of such objects.
  *
- * Each object has exactly the sync's key columns, each value a string, a number or a boolean. A key that is in no table is no error.
+ * Each object has exactly the sync's key columns, each value a string, a number or a boolean that the column's type takes. A key that is in no table is no
+ * error.
  */
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
 
 #include "api/api.h"
+#include "engine/state_table.h"
 
 static void keys_error(const OndSync *sync, const char *what) {
   StringInfoData names;
@@ -19,20 +23,44 @@ static void keys_error(const OndSync *sync, const char *what) {
                   errhint("Give keys => '{%s}', or an array of such objects.", names.data)));
 }
 
-static bool is_key_column(const OndSync *sync, const JsonbValue *name) {
+/* The number of the key column of that name, or -1. */
+static int key_column(const OndSync *sync, const JsonbValue *name) {
   for (int i = 0; i < sync->n_keys; i++) {
     if (strlen(sync->keys[i]) == name->val.string.len && memcmp(sync->keys[i], name->val.string.val, name->val.string.len) == 0)
-      return true;
+      return i;
   }
-  return false;
+  return -1;
+}
+
+static void value_error(void *column) {
+  errcontext("column \"%s\" of the sync's key", (const char *)column);
+}
+
+/* A value that the column's type does not take is its own error. The types are base types of the server's. */
+static void check_value(const OndSync *sync, int column, const char *type, const JsonbValue *value) {
+  ErrorContextCallback context = {error_context_stack, value_error, sync->keys[column]};
+  Oid input, argument;
+  char *text;
+
+  switch (value->type) {
+  case jbvString: text = pnstrdup(value->val.string.val, value->val.string.len); break;
+  case jbvNumeric: text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))); break;
+  case jbvBool: text = value->val.boolean ? "true" : "false"; break;
+  default: keys_error(sync, "a value in keys must be a string, a number or a boolean"); return;
+  }
+  error_context_stack = &context;
+  getTypeInputInfo(DatumGetObjectId(DirectFunctionCall1(regtypein, CStringGetDatum(type))), &input, &argument);
+  (void)OidInputFunctionCall(input, text, argument, -1);
+  error_context_stack = context.previous;
 }
 
 /* Objects with exactly the key columns, each a scalar. */
 static void check_keys(const OndSync *sync, Jsonb *keys) {
+  const char **types = ond_state_key_types(sync->sync_id, sync->n_keys);
   JsonbIterator *it = JsonbIteratorInit(&keys->root);
   JsonbIteratorToken token;
   JsonbValue v;
-  int depth = 0, members = 0, objects = 0;
+  int depth = 0, members = 0, objects = 0, column = -1;
 
   while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE) {
     switch (token) {
@@ -49,17 +77,20 @@ static void check_keys(const OndSync *sync, Jsonb *keys) {
       break;
     case WJB_END_OBJECT:
       depth -= 10;
+      column = -1;
       if (members != sync->n_keys)
         keys_error(sync, "keys must name each column of the sync's key");
       break;
     case WJB_KEY:
       members++;
-      if (!is_key_column(sync, &v))
+      column = key_column(sync, &v);
+      if (column < 0)
         keys_error(sync, psprintf("\"%.*s\" is not a column of the sync's key", v.val.string.len, v.val.string.val));
       break;
     case WJB_VALUE:
-      if (v.type == jbvNull || v.type == jbvBinary)
-        keys_error(sync, "a value in keys must be a string, a number or a boolean");
+      if (column < 0)
+        keys_error(sync, "keys must be an object or an array of objects");
+      check_value(sync, column, types[column], &v);
       break;
     default: keys_error(sync, "keys must be an object or an array of objects");
     }

@@ -64,12 +64,12 @@ static void read_key(FunctionCallInfo fcinfo, OndSync *s) {
   s->keys = palloc(sizeof(char *) * s->n_keys);
   for (int i = 0; i < s->n_keys; i++) {
     if (nulls[i]) {
-      ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the key must not hold NULL")));
+      ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the key must not hold NULL"), errhint("Use a form such as key => '{id}' or key => '{country,id}'.")));
     }
     s->keys[i] = TextDatumGetCString(elements[i]);
     for (int j = 0; j < i; j++) {
       if (strcmp(s->keys[i], s->keys[j]) == 0) {
-        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN), errmsg("column \"%s\" is twice in the key", s->keys[i])));
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN), errmsg("column \"%s\" is twice in the key", s->keys[i]), errhint("Name each column once.")));
       }
     }
   }

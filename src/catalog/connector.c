@@ -102,7 +102,7 @@ void ond_connector_insert(const OndConnectorRow *c, const char *description) {
   values[3] = ond_text_datum(description, &nulls[3]);
   if (builtin || ond_spi(SPI_OK_INSERT, sql, 4, types, values, nulls) == 0) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("connector \"%s\" already exists", c->name),
-                    builtin ? errhint("It is a builtin one: choose another name.") : errhint("Use ondatra.replace_connector(), or another name.")));
+                    builtin ? errhint("It is a builtin one: choose another name.") : errhint("Use ondatra.replace_connector() if it is yours, or another name.")));
   }
 }
 

@@ -173,7 +173,7 @@ int64 ond_destination_insert(const OndDestination *d) {
   ond_arm_first();
   if (ond_spi(SPI_OK_INSERT_RETURNING, sql, 6, types, values, nulls) == 0) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("destination \"%s\" already exists", d->name),
-                    errhint("Use ondatra.update_destination(), or another name.")));
+                    errhint("Use ondatra.update_destination() if it is yours, or another name.")));
   }
   return ond_row_int64(1);
 }

@@ -75,7 +75,7 @@ void ond_sync_insert(OndSync *s, bool paused) {
   values[4 + SAID] = BoolGetDatum(s->schedule != NULL && !paused && !ond_sync_has_cron(s));
   if (ond_spi(SPI_OK_INSERT_RETURNING, sql, 5 + SAID, types, values, nulls) == 0) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("sync \"%s\" already exists", s->name),
-                    errhint("Use ondatra.update_sync(), or another name.")));
+                    errhint("Use ondatra.update_sync() if it is yours, or another name.")));
   }
   s->sync_id = ond_row_int64(1);
 }

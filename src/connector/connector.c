@@ -235,7 +235,11 @@ OndConnector *ond_connector_parse(const OndConnectorSource *s, OndError *err) {
 
   if (!s->document.p && strcmp(s->connector, "http") != 0) {
     ond_error_set(err, "connector \"%s\" does not exist", s->connector);
-    ond_error_hint(err, "The view ondatra.connectors lists those that may be used; ondatra.create_connector() makes one.");
+    if (strstr(s->connector, "://")) {
+      ond_error_hint(err, "For a URL name the argument: base_url => '...'; without a connector it is the generic one, http.");
+    } else {
+      ond_error_hint(err, "The view ondatra.connectors lists those that may be used; ondatra.create_connector() makes one.");
+    }
     memcpy(err->sqlstate, "42704", 6);
     return NULL;
   }

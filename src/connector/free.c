@@ -38,6 +38,7 @@ static bool parse_headers(OndBytes headers, struct json_object *request, char **
   if (!ond_document_parse(headers.p, headers.n, &object, &problem) || !json_object_is_type(object, json_type_object)) {
     json_object_put(object);
     ond_error_set(err, "headers must be a JSON object of texts");
+    ond_error_hint(err, "Use a form such as {\"X-Request-Source\": \"postgres\"}.");
     return false;
   }
   *content_type = take_content_type(object);

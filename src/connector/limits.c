@@ -36,6 +36,7 @@ static bool parse_windows(const OndNode *at, OndRateGroup *group, OndError *err)
     OndNode one = json_object_is_type(at->value, json_type_array) ? ond_node_element(at, i) : *at;
 
     if (!ond_node_string(&one, &text, err)) {
+      ond_error_hint(err, "%s", OND_RATE_LIMIT_HINT);
       return false;
     }
     if (!ond_rate_limit_parse(text, &group->limits[i], err)) {

@@ -417,19 +417,19 @@ static bool holds_nul(json_object *value) {
 }
 
 static bool parse_document(OndMapping *m, json_object *doc, OndError *err) {
-  int n = json_object_is_type(doc, json_type_object)  ? json_object_object_length(doc)
-          : json_object_is_type(doc, json_type_array) ? (int)json_object_array_length(doc)
-                                                      : 0;
+  bool is_object = json_object_is_type(doc, json_type_object);
+  bool is_list = json_object_is_type(doc, json_type_array);
+  int n = is_object ? json_object_object_length(doc) : is_list ? (int)json_object_array_length(doc) : 0;
   int i = 0;
 
   if (n == 0 || n > FIELDS_MAX) {
-    ond_error_set(err, n == 0 ? "mapping has no fields" : "mapping has more than 1600 fields");
+    ond_error_set(err, !is_object && !is_list ? "mapping is neither an object nor a list" : n == 0 ? "mapping has no fields" : "mapping has more than 1600 fields");
     ond_error_hint(err, "Write {\"target\": \"column\", …} or [{\"source\": \"column\", \"destination\": \"target\"}, …]; 'null' sends every column under its own name.");
     return false;
   }
   m->fields = ond_arena_alloc(m->arena, sizeof(OndField) * (size_t)n);
-  m->ordered = json_object_is_type(doc, json_type_array);
-  if (json_object_is_type(doc, json_type_array)) {
+  m->ordered = is_list;
+  if (is_list) {
     for (i = 0; i < n; i++)
       if (!parse_list_item(m, &m->fields[i], json_object_array_get_idx(doc, (size_t)i), i, err))
         return false;

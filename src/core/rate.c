@@ -81,7 +81,7 @@ bool ond_rate_limit_parse(const char *text, OndRateLimit *out, OndError *err) {
   if (!parse_digits(&p, REQUESTS_MAX, &requests) || requests < 1 || *p != '/' || !parse_window(p + 1, &window_us)) {
     ond_error_set(err, "rate limit \"%.100s\" is not valid", text);
     ond_error_detail(err, "It allows 1 to %lld requests in a window of 1ms to 31d.", (long long)REQUESTS_MAX);
-    ond_error_hint(err, "Write requests per window, like \"100/10s\" or \"250000/1d\"; units are ms, s, m, h, d.");
+    ond_error_hint(err, "%s", OND_RATE_LIMIT_HINT);
     return false;
   }
   out->requests = (uint32_t)requests;

@@ -49,6 +49,8 @@ typedef struct OndRateWindow {
   uint32_t counts[OND_RATE_SLICES + 1];
 } OndRateWindow;
 
+#define OND_RATE_LIMIT_HINT "Write requests per window, like \"100/10s\" or \"250000/1d\"; units are ms, s, m, h, d."
+
 /*
  * Parses "N/Wu" with u one of ms s m h d; W may be left out ("100/s"). N 1..1e9, W 1 ms..31 d.
  * Errors: false and an OndError that shows the form.

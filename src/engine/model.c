@@ -137,6 +137,10 @@ OndModel *ond_model_analyze(const char *text) {
   return model;
 }
 
+const char *ond_model_words(const OndModel *model) {
+  return OidIsValid(model->relid) ? psprintf("model \"%s\"", model->display) : "the model";
+}
+
 int ond_model_column(const OndModel *model, const char *name) {
   for (int i = 0; i < model->n_columns; i++)
     if (strcmp(model->columns[i].name, name) == 0)
@@ -183,7 +187,8 @@ char **ond_model_primary_key(const OndModel *model, int *n) {
     return names;
   }
   ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the sync needs a key"),
-                  errdetail("Model \"%s\" has no primary key.", model->display),
+                  OidIsValid(model->relid) ? errdetail("Model \"%s\" has no primary key.", model->display)
+                                           : errdetail("The model is a query, which has no primary key."),
                   errhint("Name the columns that identify a row, as in key => '{id}'. %s", ond_model_columns_hint(model))));
 }
 

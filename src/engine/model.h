@@ -16,7 +16,7 @@ typedef struct OndModelColumn {
 
 typedef struct OndModel {
   char *query;                /* one SELECT, without a semicolon, to be put in parentheses on lines of its own */
-  char *display;              /* for messages: the relation's name or "the query" */
+  char *display;              /* for messages, see ond_model_words: the relation's name or "the query" */
   Oid relid;                  /* a relation, or InvalidOid */
   int n_columns;
   OndModelColumn *columns;
@@ -36,6 +36,8 @@ extern char **ond_model_primary_key(const OndModel *model, int *n);
 /* True when the model is a table with a unique index on (some of) these columns and nothing else: no two rows can have the same key. */
 extern bool ond_model_key_is_unique(const OndModel *model, int n_keys, char *const *keys);
 
+/* The model in a sentence: model "name", or for a query "the model". */
+extern const char *ond_model_words(const OndModel *model);
 /* Number of a column, -1: none. */
 extern int ond_model_column(const OndModel *model, const char *name);
 /* "The model has the columns id, email, plan." */

@@ -48,7 +48,7 @@ static int add_value(OndSpec *spec, const char *name, const char *sql, Oid type)
 }
 
 static void unknown_column(const OndModel *model, const char *column, const char *of) {
-  ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of %s does not exist in model \"%s\"", column, of, model->display),
+  ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of %s does not exist in %s", column, of, ond_model_words(model)),
                   errhint("%s", ond_model_columns_hint(model))));
 }
 
@@ -120,6 +120,11 @@ static void compile_mapping_document(OndSpec *spec) {
     ond_raise(&err);
 }
 
+/* On lines of its own: it may end with a comment. */
+static char *in_parentheses(const char *text) {
+  return psprintf("(\n%s\n)", text);
+}
+
 /* One expression and nothing else: the text must parse alone as SELECT (text) with one target and no other clause. */
 static void check_expression(const char *what, const char *text) {
   List *raw = raw_parser(psprintf("SELECT (\n%s\n)", text), RAW_PARSE_DEFAULT);
@@ -142,8 +147,28 @@ static void check_row_expression(const char *what, const char *sql) {
                     errhint("Write an expression with one value for each row; aggregates and sets belong into the model, or into a subquery.")));
 }
 
-/* The type of an expression over the model. */
-static Oid expression_type(const OndSpec *spec, const char *what, const char *sql) {
+/* A position in the text would be shown in the caller's statement; the expression's own place is said instead. */
+static void expression_error(void *what) {
+  if (geterrposition() > 0) {
+    errposition(0);
+    errcontext("%s", (const char *)what);
+  }
+}
+
+/* The type of one expression, given as it was written; type_of analyses it over the model. */
+static Oid analyze_expression(const OndSpec *spec, char *what, const char *text, Oid (*type_of)(const OndSpec *spec, const char *what, const char *sql)) {
+  ErrorContextCallback context = {error_context_stack, expression_error, what};
+  Oid type;
+
+  error_context_stack = &context;
+  check_expression(what, text);
+  type = type_of(spec, what, in_parentheses(text));
+  error_context_stack = context.previous;
+  return type;
+}
+
+/* The type of an expression over each row of the model. */
+static Oid row_type(const OndSpec *spec, const char *what, const char *sql) {
   char *text = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query); /* no joins: an expression is over the model alone */
   OndModel *probe = ond_model_analyze(text);
 
@@ -254,11 +279,9 @@ static void compile_fields(OndSpec *spec) {
       case OND_SOURCE_TEMPLATE: compile_template(spec, i, f); break;
       case OND_SOURCE_LOOKUP: compile_lookup(spec, i, f); break;
       case OND_SOURCE_SQL: {
-        char *sql = psprintf("(\n%s\n)", f->text);
         char *what = psprintf("sql source of \"%s\" in the mapping", f->target);
 
-        check_expression(what, f->text);
-        spec->field_value[i] = add_value(spec, f->target, sql, expression_type(spec, what, sql));
+        spec->field_value[i] = add_value(spec, f->target, in_parentheses(f->text), analyze_expression(spec, what, f->text, row_type));
         break;
       }
     }
@@ -498,14 +521,14 @@ static void check_condition_type(const char *what, Oid type) {
 }
 
 /* A condition over all rows has one value for all of them. */
-static void check_whole_condition(const OndSpec *spec, const char *what, const char *sql) {
+static Oid whole_type(const OndSpec *spec, const char *what, const char *sql) {
   char *text = psprintf("SELECT %s AS x FROM (\n%s\n) q", sql, spec->model->query);
   Query *query = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT)), text, NULL, 0, NULL));
 
   if (!query->hasAggs || query->hasTargetSRFs)
     ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("%s has no aggregate, or returns a set", what),
                     errhint("Write a condition over the whole model, such as count(*) > 100; one over each row belongs to \"row\".")));
-  check_condition_type(what, exprType((Node *)linitial_node(TargetEntry, query->targetList)->expr));
+  return exprType((Node *)linitial_node(TargetEntry, query->targetList)->expr);
 }
 
 static void compile_checks(OndSpec *spec) {
@@ -517,18 +540,10 @@ static void compile_checks(OndSpec *spec) {
   for (int i = 0; i < options->n_checks; i++) {
     const OndCheck *check = &options->checks[i];
     char *what = psprintf("the condition of check \"%s\"", check->name);
-    char *sql = psprintf("(\n%s\n)", check->sql);
-    Oid type;
+    Oid type = analyze_expression(spec, what, check->sql, check->whole ? whole_type : row_type);
 
-    check_expression(what, check->sql);
-    spec->check_value[i] = -1;
-    if (check->whole) {
-      check_whole_condition(spec, what, sql);
-      continue;
-    }
-    type = expression_type(spec, what, sql);
     check_condition_type(what, type);
-    spec->check_value[i] = add_value(spec, check->name, sql, type);
+    spec->check_value[i] = check->whole ? -1 : add_value(spec, check->name, in_parentheses(check->sql), type);
   }
 }
 
@@ -663,14 +678,14 @@ static bool same_form(const OndSpec *spec, const char *column, const char *was, 
 
 static void refuse_gone(const OndSpec *spec, const char *name) {
   ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-                  errmsg("column \"%s\", which the sync uses, is not in model \"%s\" any more", name, spec->model->display),
+                  errmsg("column \"%s\", which the sync uses, is not in %s any more", name, ond_model_words(spec->model)),
                   errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => ...) and the model as it is now; rows whose version changes are sent again.",
                           spec->sync->name)));
 }
 
 static void refuse_retyped(const OndSpec *spec, const OndModelColumn *column, const char *was) {
   ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                  errmsg("column \"%s\" of model \"%s\" changed its type from %s to %s", column->name, spec->model->display, was,
+                  errmsg("column \"%s\" of %s changed its type from %s to %s", column->name, ond_model_words(spec->model), was,
                          format_type_be(column->type)),
                   errhint("If that is meant, accept it with SELECT ondatra.update_sync('%s', model => ...) and the model as it is now; rows whose version changes are sent again.",
                           spec->sync->name)));

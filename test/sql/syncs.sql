@@ -33,8 +33,18 @@ SELECT ondatra.create_sync('s', 'SELECT 1 AS a, 2 AS a', 'crm', key => '{a}');
 SELECT ondatra.create_sync('s', 'short_lived', 'crm');
 SELECT ondatra.create_sync('s', 'SELECT $1 AS id', 'crm', key => '{id}');
 
+-- what is written in SQL says where it stands
+SELECT ondatra.create_sync('s', 'SELEC 1 AS id', 'crm', key => '{id}');
+SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', mapping => '{"a": "email", "b": {"sql": "lower("}}');
+SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', mapping => '{"a": "email", "b": {"sql": "lower(emial)"}}');
+SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', options => '{"checks": {"has an address": {"row": "emial LIKE ''%@%''"}}}');
+SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', options => '{"checks": {"enough": {"model": "count(*) >"}}}');
+SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', mapping => '"email"');
+
 -- keys
 SELECT ondatra.create_sync('s', 'regress_mart.v', 'crm');
+SELECT ondatra.create_sync('s', 'SELECT 1 AS x', 'crm');
+SELECT ondatra.create_sync('s', 'SELECT 1 AS x', 'crm', key => '{id}');
 SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', key => '{idd}');
 SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', key => '{}');
 SELECT ondatra.create_sync('s', 'regress_mart.customers', 'crm', key => '{id,NULL}');
@@ -131,6 +141,18 @@ SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attreli
 RESET ROLE;
 SELECT count(*) FROM ondatra.send_windows;
 SET ROLE regress_ann;
+
+-- keys of rows are looked at when they are given: no run is made for one that cannot be
+SELECT ondatra.run_sync('pairs', keys => '[{"country": "at", "id": 1}, {"country": "at", "id": "one"}]');
+SELECT ondatra.run_sync('pairs', keys => '{"country": "at", "id": 1.5}');
+SELECT ondatra.run_sync('pairs', keys => '{"country": "at", "id": null}');
+SELECT ondatra.run_sync('pairs', keys => '{"country": "at"}');
+SELECT ondatra.run_sync('pairs', keys => '{"country": "at", "number": 1}');
+SELECT ondatra.run_sync('pairs', keys => '[1]');
+SELECT ondatra.explain_row('pairs', '{"country": "at", "id": 99999999999999999999}');
+SELECT ondatra.retry_failed('pairs', '{"country": "at", "id": true}');
+SELECT ondatra.discard_failed('pairs', '[{"country": 43, "id": "7"}, {"country": true, "id": 8}]');
+SELECT count(*) FROM ondatra.sync_runs;
 
 -- what an aborted edit did is gone with it
 BEGIN;
