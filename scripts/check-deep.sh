@@ -48,7 +48,7 @@ fetch_source() {
 # valgrind wants to be told of the server's memory contexts (USE_VALGRIND); without valgrind that costs a few instructions.
 build_server() {
   local log=$deep/build.log
-  [ ! -e "$server/.whole" ] || return 0
+  [ ! -e "$server/.complete" ] || return 0
   need required bzip2 xz-utils libxml2-dev libipc-run-perl
   rm -rf "$deep/source" "$server"
   say "fetching the server's source"
@@ -58,11 +58,11 @@ build_server() {
   (cd "$deep/source/tree" &&
     ./configure --prefix="$server" --enable-cassert --enable-debug --enable-tap-tests --with-openssl --with-libxml --without-readline --without-icu \
       CFLAGS='-O1 -fno-omit-frame-pointer' CPPFLAGS=-DUSE_VALGRIND &&
-    nice make -s -j"$(nproc)" -C src all && make -s -C src install && make -s -C config install) >"$log" 2>&1 ||
+    nice make -s -j"$(nproc)" -C src all && make -s -C src install && make -s -C config install && make -s -C contrib/pg_stat_statements install) >"$log" 2>&1 ||
     { tail -n 15 "$log" >&2; die "the server could not be built: $log"; }
   cp "$deep/source/tree/src/tools/valgrind.supp" "$server/"
   rm -rf "$deep/source"
-  touch "$server/.whole"
+  touch "$server/.complete"
 }
 
 # wrapped NAME PROGRAM-TEXT: a copy of the server whose postgres runs by way of a script, which sees $real and the arguments. What only makes or

@@ -10,7 +10,7 @@ use Test::More;
 my $t = Ondatra::Test->new;
 my $mark = qr/BOBMARK/;
 $t->admin('CREATE SCHEMA bob AUTHORIZATION bob; CREATE ROLE eve LOGIN; CREATE SCHEMA eve AUTHORIZATION eve');
-my $options = Ondatra::Test::literal({object => Ondatra::Test::put_object(), retry => $Ondatra::Test::RETRY, headers => {'X-Mark' => 'BOBMARK header'}});
+my $options = Ondatra::Test::literal({object => Ondatra::Test::put_object(), retry => $Ondatra::Test::RETRY, timeout_ms => 3_600_000, headers => {'X-Mark' => 'BOBMARK header'}});
 
 # bob has something everywhere: rows, failed rows, a state table, a held run, requests, an error of the destination, a connector of his own.
 $t->script({method => 'PUT', path => '/2$', answer => {status => 422, json => {error => {message => 'BOBMARK answer'}}}});
