@@ -123,6 +123,12 @@ CREATE TABLE ondatra.all_syncs (
 COMMENT ON TABLE ondatra.all_syncs IS 'Syncs: what is read, where it goes, and where it stands. People see the view ondatra.syncs.';
 CREATE INDEX all_syncs_due ON ondatra.all_syncs (next_run_at) WHERE next_run_at IS NOT NULL;
 
+CREATE TABLE ondatra.cron_leftovers (
+  place         text PRIMARY KEY,            -- as all_syncs.cron_job
+  since         timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE ondatra.cron_leftovers IS 'Jobs of pg_cron that were to be removed when pg_cron could not be reached: the scheduler removes them later.';
+
 CREATE SEQUENCE ondatra.run_ids;
 COMMENT ON SEQUENCE ondatra.run_ids IS 'Numbers of runs.';
 CREATE TABLE ondatra.all_runs (

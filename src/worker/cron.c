@@ -19,9 +19,12 @@
 #include "catalog/settings.h"
 #include "worker/cron.h"
 #include "worker/queue.h"
+#include "worker/shared.h"
 #include "worker/state.h"
 
 #define REASON_BEGINS "its job of pg_cron "
+#define LEFTOVERS_MAX 100
+#define REMEMBER      "INSERT INTO ondatra.cron_leftovers (place) VALUES ($1) ON CONFLICT DO NOTHING"
 
 /* A sync whose job follows at the end of the transaction. */
 typedef struct Pending {
@@ -119,6 +122,38 @@ void ond_cron_forget(void) {
   pending = NIL; /* its memory goes with the transaction */
 }
 
+static void with_place(const char *place, int expect, const char *sql) {
+  Oid types[] = {TEXTOID};
+  MemoryContext caller = CurrentMemoryContext;
+  OndScope scope;
+  Datum values[1];
+
+  ond_our_begin(&scope, true);
+  values[0] = CStringGetTextDatum(place);
+  ond_spi(expect, sql, 1, types, values, NULL);
+  ond_our_end(&scope);
+  MemoryContextSwitchTo(caller);
+}
+
+/* A leftover of this name is none any more; who removes it just now is waited for. */
+static void put(const Pending *p, OndCronJob *job) {
+  with_place(place_of(job), SPI_OK_DELETE, "DELETE FROM ondatra.cron_leftovers WHERE place OPERATOR(pg_catalog.=) $1");
+  ond_cron_order(OND_CRON_PUT, p->owner, job, 1);
+}
+
+/* A role that is gone has no jobs. */
+static void remove_or_remember(const Pending *p, OndCronJob *job) {
+  char *username = GetUserNameFromId(p->owner, true);
+
+  if (username == NULL)
+    return;
+  strlcpy(job->username, username, sizeof(job->username));
+  if (GetConfigOption("cron.database_name", true, false) != NULL && ond_cron_order(OND_CRON_REMOVE, p->owner, job, 1))
+    return;
+  with_place(place_of(job), SPI_OK_INSERT, REMEMBER);
+  ond_wake_at_commit();
+}
+
 /* As the row is at the end of the transaction, whatever was rolled back in between. */
 static void follow(const Pending *p) {
   OndScope scope;
@@ -138,12 +173,10 @@ static void follow(const Pending *p) {
              SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
   ond_our_end(&scope);
   MemoryContextSwitchTo(caller);
-  if (wanted) {
-    ond_cron_order(OND_CRON_PUT, p->owner, &job, 1);
-  } else if (GetConfigOption("cron.database_name", true, false) != NULL && GetUserNameFromId(p->owner, true) != NULL) {
-    strlcpy(job.username, GetUserNameFromId(p->owner, true), sizeof(job.username));
-    ond_cron_order(OND_CRON_REMOVE, p->owner, &job, 1);
-  }
+  if (wanted)
+    put(p, &job);
+  else
+    remove_or_remember(p, &job);
 }
 
 void ond_cron_pre_commit(void) {
@@ -239,8 +272,8 @@ static void put_anew(const Watched *w, OndCronJob *job, MemoryContext context) {
     StartTransactionCommand();
     PushActiveSnapshot(GetTransactionSnapshot());
     ond_cron_order(OND_CRON_PUT, w->owner, job, 1);
-    if (job_at(w->place, &old))
-      ond_cron_order(OND_CRON_REMOVE, InvalidOid, &old, 1);
+    if (job_at(w->place, &old) && !ond_cron_order(OND_CRON_REMOVE, InvalidOid, &old, 1))
+      with_place(w->place, SPI_OK_INSERT, REMEMBER);
     PopActiveSnapshot();
     CommitTransactionCommand();
   }
@@ -282,17 +315,60 @@ static void look(const Watched *watched, OndCronJob *jobs, int n, MemoryContext 
   }
 }
 
+/* Places of leftovers, oldest first. Without pg_cron in the server there is nothing to be done about them. */
+static int read_leftovers(MemoryContext context, char ***places) {
+  int n;
+
+  if (GetConfigOption("cron.database_name", true, false) == NULL)
+    return 0;
+  ond_tx_begin();
+  n = (int)ond_spi(SPI_OK_SELECT, "SELECT place FROM ondatra.cron_leftovers ORDER BY since, place LIMIT " CppAsString2(LEFTOVERS_MAX), 0, NULL, NULL, NULL);
+  *places = MemoryContextAlloc(context, sizeof(char *) * Max(n, 1));
+  for (int i = 0; i < n; i++)
+    (*places)[i] = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+  ond_tx_commit();
+  MemoryContextSwitchTo(context);
+  return n;
+}
+
+/* Holds its row meanwhile: who wants a job of that name waits. False: pg_cron cannot be reached now either. */
+static bool remove_leftover(const char *place) {
+  Oid types[] = {TEXTOID};
+  Datum values[1];
+  OndCronJob job;
+  bool removed = true;
+
+  ond_tx_begin();
+  values[0] = CStringGetTextDatum(place);
+  if (ond_spi(SPI_OK_DELETE, "DELETE FROM ondatra.cron_leftovers WHERE place = $1", 1, types, values, NULL) > 0 && job_at(place, &job)) {
+    removed = ond_cron_order(OND_CRON_REMOVE, InvalidOid, &job, 1);
+    if (removed)
+      ereport(LOG, (errmsg("ondatra: the job of pg_cron \"%s\", which was left behind, is removed", job.name)));
+  }
+  if (removed)
+    ond_tx_commit();
+  else
+    ond_tx_abort();
+  return removed;
+}
+
 TimestampTz ond_cron_watch(MemoryContext context) {
   int64 every = (int64)ond_setting_cron_check_interval_s * USECS_PER_SEC;
   TimestampTz next;
   Watched *watched;
   OndCronJob *jobs;
-  int n;
+  char **leftovers;
+  int n_leftovers = read_leftovers(context, &leftovers);
+  int n = read_jobs(context, &watched, &jobs);
 
-  n = read_jobs(context, &watched, &jobs);
-  if (n == 0)
+  if (n + n_leftovers == 0)
     return DT_NOEND;
-  if (ond_database_cron_look(MyDatabaseId, every, &next))
+  if (!ond_database_cron_look(MyDatabaseId, every, &next))
+    return next;
+  for (int i = 0; i < n_leftovers && remove_leftover(leftovers[i]); i++)
+    ;
+  MemoryContextSwitchTo(context);
+  if (n > 0)
     look(watched, jobs, n, context);
   return next;
 }

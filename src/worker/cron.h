@@ -8,9 +8,10 @@
  * process puts, removes and looks: in that database, to put with the owner as its session user, else as the bootstrap superuser. Nothing but pg_cron's
  * functions and the system's catalogs is called there.
  *
- *   edits        ond_cron_follow(); the job is put or removed just before the commit, so that its error is the statement's, or the COMMIT's
+ *   edits        ond_cron_follow(); the job is put or removed just before the commit, so that its error is the statement's, or the COMMIT's. A job that
+ *                cannot be removed then is no error: its place stays in cron_leftovers
  *   scheduler    ond_cron_watch(); jobs of a database that was renamed, restored or whose role was renamed are put anew; what somebody else removed or
- *                changed is said in state_reason and left so
+ *                changed is said in state_reason and left so; leftovers are removed
  */
 #ifndef OND_WORKER_CRON_H
 #define OND_WORKER_CRON_H
@@ -43,10 +44,10 @@ extern bool ond_cron_pending(void);
 extern TimestampTz ond_cron_watch(MemoryContext context);
 
 /*
- * Has it done by a process (cron_worker.c) and waits. owner: of PUT. REMOVE only warns. Errors: pg_cron's own (22023 for a
+ * Has it done by a process (cron_worker.c) and waits. owner: of PUT. REMOVE only warns; false: the job may be there still. Errors: pg_cron's own (22023 for a
  * schedule that it does not know), 42501 where the owner lacks rights in pg_cron's database, 55000 where pg_cron is not there, 53000 without a free process.
  */
-extern void ond_cron_order(OndCronAct act, Oid owner, OndCronJob *jobs, int n);
+extern bool ond_cron_order(OndCronAct act, Oid owner, OndCronJob *jobs, int n);
 extern PGDLLEXPORT void ond_cron_worker_main(Datum arg);
 
 #endif

@@ -184,12 +184,20 @@ static BackgroundWorkerHandle *start(dsm_segment *segment, OndCronAct act) {
   return NULL;
 }
 
-static void refuse(OndCronAct act, OndErrandEnd end, const OndError *error) {
+static void warn_of_removal(OndErrandEnd end, const OndError *error, const OndCronJob *job) {
+  bool refused = end == OND_ERRAND_REFUSED;
+
+  ereport(WARNING, (errmsg("the job of pg_cron could not be removed%s%s", refused ? ": " : "", refused ? error->message : ""),
+                    errdetail("What it calls does nothing. It is tried again, as often as ondatra.cron_check_interval says."),
+                    errhint("By hand, in database \"%s\": SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = %s AND username = %s;",
+                            GetConfigOption("cron.database_name", true, false), quote_literal_cstr(job->name), quote_literal_cstr(job->username))));
+}
+
+static void refuse(OndCronAct act, OndErrandEnd end, const OndError *error, const OndCronJob *job) {
   if (end == OND_ERRAND_DONE)
     return;
   if (act == OND_CRON_REMOVE)
-    ereport(WARNING, (errmsg("the job of pg_cron could not be removed%s%s", end == OND_ERRAND_REFUSED ? ": " : "", end == OND_ERRAND_REFUSED ? error->message : ""),
-                      errdetail("Where it still calls ondatra.trigger_sync(), that does nothing.")));
+    warn_of_removal(end, error, job);
   else if (end == OND_ERRAND_REFUSED)
     ond_raise(error);
   else
@@ -197,14 +205,14 @@ static void refuse(OndCronAct act, OndErrandEnd end, const OndError *error) {
                     errhint("The server's log says why. A role that this transaction made, or a database that it altered, must be committed first.")));
 }
 
-/* Where pg_cron works. */
+/* Where pg_cron works; InvalidOid, to REMOVE: nowhere. */
 static Oid cron_database(OndCronAct act, Oid owner) {
   const char *name = GetConfigOption("cron.database_name", true, false);
   Oid database;
 
   ond_cron_require();
   database = get_database_oid(name, true);
-  if (!OidIsValid(database))
+  if (!OidIsValid(database) && act != OND_CRON_REMOVE)
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("database \"%s\", which pg_cron is set to work in, does not exist", name),
                     errhint("Set cron.database_name and restart the server.")));
   if (act == OND_CRON_PUT && !ond_compat_can_connect(database, owner))
@@ -214,14 +222,17 @@ static Oid cron_database(OndCronAct act, Oid owner) {
   return database;
 }
 
-void ond_cron_order(OndCronAct act, Oid owner, OndCronJob *jobs, int n) {
+bool ond_cron_order(OndCronAct act, Oid owner, OndCronJob *jobs, int n) {
   Oid database = cron_database(act, owner);
-  dsm_segment *segment;
-  Order *o = ond_errand_create(offsetof(Order, jobs) + sizeof(OndCronJob) * n, &segment);
   BackgroundWorkerHandle *handle;
+  dsm_segment *segment;
   OndErrandEnd end;
   OndError error;
+  Order *o;
 
+  if (!OidIsValid(database))
+    return true; /* its jobs are gone with it */
+  o = ond_errand_create(offsetof(Order, jobs) + sizeof(OndCronJob) * n, &segment);
   o->database = database;
   o->owner = act == OND_CRON_PUT ? owner : InvalidOid;
   strlcpy(o->syncs_database, get_database_name(MyDatabaseId), sizeof(o->syncs_database));
@@ -229,9 +240,14 @@ void ond_cron_order(OndCronAct act, Oid owner, OndCronJob *jobs, int n) {
   o->n = n;
   memcpy(o->jobs, jobs, sizeof(OndCronJob) * n);
   handle = start(segment, act);
-  end = handle == NULL ? OND_ERRAND_DONE : ond_errand_await(&o->errand, handle, WAIT_MAX_MS);
+  if (handle == NULL) {
+    dsm_detach(segment);
+    return false;
+  }
+  end = ond_errand_await(&o->errand, handle, WAIT_MAX_MS);
   memcpy(jobs, o->jobs, sizeof(OndCronJob) * n);
   error = o->errand.error;
   dsm_detach(segment);
-  refuse(act, end, &error);
+  refuse(act, end, &error, jobs);
+  return end == OND_ERRAND_DONE;
 }

@@ -65,10 +65,34 @@ my ($failed, undef, $waited) = $t->psql_as($superuser, q{BEGIN; LOCK cron.job; S
 ok($failed && $waited =~ /canceling statement due to lock timeout/, 'who locks the jobs is told') || diag($waited);
 ($failed, undef, $waited) = $t->psql_as($superuser, q{BEGIN; LOCK cron.job; SELECT ondatra.pause_sync('it''s'); COMMIT});
 ok(!$failed && $waited =~ /WARNING:  the job of pg_cron could not be removed: canceling statement due to lock timeout.*does nothing/s, 'and can pause all the same') || diag($waited);
+like($waited, qr/HINT:  By hand, in database "postgres": SELECT cron\.unschedule\(jobid\) FROM cron\.job WHERE jobname = 'ondatra postgres\/\d+' AND username = 'ann';/, 'and told the way out');
 is($t->sql('SELECT state FROM ondatra.syncs'), 'paused', 'paused');
-is(jobs(), "8 8 * * *|$job", 'its job is still there');
 is($t->sql("SET application_name = 'pg_cron'; SELECT ondatra.trigger_sync('it''s') IS NULL"), 't', 'and does nothing');
+$t->poll(sub { jobs() eq '' }, 'and is removed as soon as pg_cron can be reached');
+like(Ondatra::Test::slurp($t->node->logfile), qr/LOG:  ondatra: the job of pg_cron "ondatra postgres\/\d+", which was left behind, is removed/, 'the log says so');
 $t->sql(q{SELECT ondatra.resume_sync('it''s')});
+is(jobs(), "8 8 * * *|$job", 'resumed: the job is back');
+sub leftovers { return $t->admin('SELECT count(*) FROM ondatra.cron_leftovers') }
+sub look_every { my ($time) = @_; $t->admin("ALTER SYSTEM SET ondatra.cron_check_interval = '$time'"); $t->node->reload; $t->poll_sql('SHOW ondatra.cron_check_interval', $time); return }
+look_every('1h');
+$t->psql_as($superuser, q{BEGIN; LOCK cron.job; SELECT ondatra.pause_sync('it''s'); COMMIT});
+is(leftovers() . jobs(), "18 8 * * *|$job", 'a job that is left behind');
+$t->sql(q{SELECT ondatra.resume_sync('it''s')});
+is(leftovers() . jobs(), "08 8 * * *|$job", 'and wanted again before anybody removed it is the job of its sync');
+look_every('1s');
+$t->sql(q{SELECT ondatra.create_sync('gone', 'mart.c', 'd', schedule => '7 8 * * *')});
+$t->psql_as($superuser, q{BEGIN; LOCK cron.job; SELECT ondatra.drop_sync('gone'); COMMIT});
+$t->poll(sub { leftovers() eq '0' }, 'of a sync that was dropped, too');
+is(jobs(), "8 8 * * *|$job", 'its job is gone');
+$t->sql(q{SELECT ondatra.create_sync('gone', 'mart.c', 'd', schedule => '7 8 * * *')});
+$t->node->append_conf('postgresql.conf', "shared_preload_libraries = 'ondatra'\n");
+$t->node->restart;
+$t->sql(q{SELECT ondatra.drop_sync('gone')});
+is(leftovers(), '1', 'dropped while pg_cron is not loaded: its job stays behind');
+$t->node->append_conf('postgresql.conf', "shared_preload_libraries = 'ondatra, pg_cron'\n");
+$t->node->restart;
+$t->poll(sub { leftovers() eq '0' }, 'until it is loaded again');
+is(jobs(), "8 8 * * *|$job", 'then it is removed, and no other');
 
 # --- a job that somebody removed, stopped or changed
 sub reason_is { my ($pattern, $name) = @_; my $last;
