@@ -74,6 +74,11 @@ CREATE FUNCTION ondatra.update_sync(name text, model text DEFAULT NULL, destinat
 COMMENT ON FUNCTION ondatra.update_sync(text, text, text, text, text[], text, jsonb, text, jsonb, boolean, text) IS
   'Changes what is given: NULL keeps, schedule => ''manual'' and mapping => ''null'' unset, options are merged (null removes). Another key, destination or object under delivered rows needs delivered => ''keep'' or ''forget''.';
 
+CREATE FUNCTION ondatra.rename_sync(name text, new_name text) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_rename_sync';
+COMMENT ON FUNCTION ondatra.rename_sync(text, text) IS
+  'Gives a sync another name. Its runs, its job of pg_cron, and other syncs that look up in it or run after it follow; nothing is sent again.';
+
 CREATE FUNCTION ondatra.drop_sync(name text) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'ond_sql_drop_sync';
 COMMENT ON FUNCTION ondatra.drop_sync(text) IS 'Drops a sync and what it knows of delivered rows; a run in progress is cancelled first. Finished runs stay in sync_runs.';

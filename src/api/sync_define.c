@@ -1,5 +1,5 @@
 /*
- * sync_define.c - create_sync, update_sync: a sync as the caller describes it, checked completely before anything is written.
+ * sync_define.c - create_sync, update_sync, rename_sync: a sync as the caller describes it, checked completely before anything is written.
  *
  * Order: words and documents, then rights (destination, owner), then the model as the owner (engine/ analyses it and checks key, mapping
  * and connector against it), then the row and the state table. Everything is in the caller's transaction, so nothing half-created stays.
@@ -403,6 +403,24 @@ Datum ond_sql_update_sync(PG_FUNCTION_ARGS) {
   }
   if (old->options.alert.destination != NULL || s.options.alert.destination != NULL) {
     ond_wake_at_commit(); /* other things may be a problem now */
+  }
+  ond_call_end(&call);
+  PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(ond_sql_rename_sync);
+Datum ond_sql_rename_sync(PG_FUNCTION_ARGS) {
+  char *name = ond_arg_name(fcinfo, 0, "sync");
+  char *new_name = ond_arg_required(fcinfo, 1, "new_name");
+  OndCall call;
+  OndSync *sync;
+
+  ond_name_check("sync", new_name);
+  ond_call_begin(&call);
+  sync = ond_call_edit(&call, name);
+  ond_sync_rename(sync, new_name);
+  if (ond_sync_has_cron(sync)) {
+    ond_cron_follow(sync->sync_id, sync->owner); /* its job calls it by name */
   }
   ond_call_end(&call);
   PG_RETURN_VOID();

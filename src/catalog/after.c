@@ -1,7 +1,7 @@
 /*
  * after.c - chains of syncs: what the option `after` may name, and what keeps a sync from being dropped.
  *
- * A chain is only in the options, by name (syncs are not renamed): worker/queue.c looks at the parents' finished runs each time. So that there is
+ * A chain is only in the options, by name, which rename_sync keeps true: worker/queue.c looks at the parents' finished runs each time. So that there is
  * neither a circle nor a parent that is gone, whoever makes a chain or drops a sync takes one lock till the end of the transaction.
  */
 #include "postgres.h"
@@ -17,7 +17,7 @@
 #include "catalog/session.h"
 
 /* "The chains of this database": no sync has the number 0. */
-static void lock_chains(void) {
+void ond_after_lock(void) {
   LockDatabaseObject(ond_extension(false)->syncs_relid, 0, 1, ShareUpdateExclusiveLock);
 }
 
@@ -59,7 +59,7 @@ void ond_after_check(const OndSync *s) {
   if (s->options.n_after == 0) {
     return;
   }
-  lock_chains();
+  ond_after_lock();
   for (int i = 0; i < s->options.n_after; i++) {
     const char *parent = s->options.after[i].sync;
     char *way;
@@ -79,7 +79,7 @@ void ond_after_check_drop(const OndSync *s) {
   MemoryContext caller = CurrentMemoryContext;
   char *child = NULL;
 
-  lock_chains();
+  ond_after_lock();
   if (ond_spi(SPI_OK_SELECT,
               "SELECT s.name FROM ondatra.all_syncs s CROSS JOIN " PARENTS " WHERE p.name OPERATOR(pg_catalog.=) $1 ORDER BY s.name LIMIT 1", 1, types,
               values, NULL) > 0) {

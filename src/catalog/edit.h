@@ -72,6 +72,10 @@ extern bool ond_sync_lock(int64 sync_id);
 extern bool ond_sync_lock_of_run(int64 run_id);
 /* Writes what the user said and columns; counts the version. */
 extern void ond_sync_update(const OndSync *s);
+/* Another name for a sync, also where other syncs name it; error 42710 when it is taken. Locks chains till the transaction's end. */
+extern void ond_sync_rename(const OndSync *s, const char *name);
+/* Chains of this database: nobody else makes one, breaks one or renames its syncs till the end of the transaction. */
+extern void ond_after_lock(void);
 /* The option after: an error unless all syncs that it names are there, and none comes after this one itself. Locks chains till the transaction's end. */
 extern void ond_after_check(const OndSync *s);
 /* An error when another sync runs after this one. */

@@ -45,7 +45,7 @@ END
 $$;
 SELECT format('%s: %s', f, pg_temp.try(format('SELECT * FROM ondatra.%s', f))) FROM unnest(ARRAY[
   'drop_secret(''token'')', 'update_destination(''d'')', 'drop_destination(''d'')', 'test_destination(''d'')', 'create_sync(''b'', ''SELECT 1 AS id'', ''d'', key => ''{id}'')',
-  'update_sync(''s'')', 'drop_sync(''s'')', 'pause_sync(''s'')', 'resume_sync(''s'')', 'archive_sync(''s'')', 'restore_sync(''s'')', 'plan_sync(''s'')',
+  'update_sync(''s'')', 'rename_sync(''s'', ''t'')', 'drop_sync(''s'')', 'pause_sync(''s'')', 'resume_sync(''s'')', 'archive_sync(''s'')', 'restore_sync(''s'')', 'plan_sync(''s'')',
   'preview_sync(''s'')', 'explain_sync(''s'')', 'explain_row(''s'', ''{"id": 1}'')', 'retry_failed(''s'')', 'discard_failed(''s'')', 'resend_sync(''s'')',
   'rebase_sync(''s'')', 'reconcile_sync(''s'')', 'run_sync(''s'')', 'trigger_sync(''s'')']) AS f;
 

@@ -125,6 +125,13 @@ is(jobs(), "* * * * *|$job", 'its job is there');
 $t->sql(q{SELECT ondatra.drop_sync('it''s')});
 is(jobs(), '', 'dropped: no job');
 
+# --- a sync that was renamed: its job calls it by the new name
+$t->sql("SELECT ondatra.create_sync('before', 'mart.c', 'd', schedule => '3 3 * * *')");
+my $name = $t->admin('SELECT jobname FROM cron.job');
+$t->sql("SELECT ondatra.rename_sync('before', 'af''ter')");
+is($t->admin("SELECT jobname || ' ' || command FROM cron.job"), "$name SELECT ondatra.trigger_sync('af''ter')", 'a sync that was renamed: the same job, with its new name');
+$t->sql("SELECT ondatra.drop_sync('af''ter')");
+
 # --- a role that was renamed: the job is put anew under its name
 $t->sync('r', 'mart.c', 'd', schedule => '3 3 * * *');
 $t->admin('ALTER ROLE ann RENAME TO anna');

@@ -132,6 +132,7 @@ our %FORBIDDEN = (
     test_destination => q{SELECT ondatra.test_destination('mallorys')},
     create_sync => q{SELECT ondatra.create_sync('x', 'SELECT 1 AS id', 'mallorys', key => '{id}')},
     update_sync => q{SELECT ondatra.update_sync('mallorys', paused => true)},
+    rename_sync => q{SELECT ondatra.rename_sync('mallorys', 'x')},
     drop_sync => q{SELECT ondatra.drop_sync('mallorys')},
     pause_sync => q{SELECT ondatra.pause_sync('mallorys')},
     plan_sync => q{SELECT ondatra.plan_sync('mallorys')},
