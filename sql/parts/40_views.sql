@@ -43,9 +43,17 @@ CREATE VIEW ondatra.destination_grants WITH (security_barrier) AS
 COMMENT ON VIEW ondatra.destination_grants IS 'Who else may use a destination: grant_destination() and revoke_destination() change that.';
 COMMENT ON COLUMN ondatra.destination_grants.level IS 'sync: syncs may send to it; request: and people may call request(), fetch(), test_destination() and reconcile_sync(), and syncs may have the option render.';
 
+CREATE FUNCTION ondatra.next_cron_run(schedule text, after timestamptz DEFAULT pg_catalog.now()) RETURNS timestamptz
+  LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ond_sql_next_cron_run';
+COMMENT ON FUNCTION ondatra.next_cron_run(text, timestamptz) IS
+  'When five cron fields are due next in the time zone of pg_cron; NULL: never, or they are no such fields. Behind next_run_at of views.';
+
 CREATE VIEW ondatra.syncs WITH (security_barrier) AS
   SELECT s.sync_id, s.name, s.owner, s.model, d.name AS destination, s.object, s.key, s.mode, s.mapping::jsonb AS mapping, s.schedule, s.options, s.state,
-         s.state_reason, s.next_run_at, s.last_run_id, s.created_at, s.updated_at, s.model_search_path AS search_path
+         s.state_reason,
+         LEAST(s.next_run_at, ondatra.next_cron_run(CASE WHEN s.cron_job IS NOT NULL AND s.state_reason IS NULL
+           AND s.state OPERATOR(pg_catalog.=) ANY ('{created,active}') THEN s.schedule END)) AS next_run_at,
+         s.last_run_id, s.created_at, s.updated_at, s.model_search_path AS search_path
   FROM ondatra.all_syncs s
   LEFT JOIN ondatra.all_destinations d ON d.destination_id OPERATOR(pg_catalog.=) s.destination_id
   WHERE pg_catalog.pg_has_role(s.owner::oid, 'USAGE');
@@ -58,7 +66,7 @@ COMMENT ON COLUMN ondatra.syncs.mapping IS 'Field to source; NULL: every column 
 COMMENT ON COLUMN ondatra.syncs.schedule IS 'An interval, or five cron fields for pg_cron; NULL: manual, runs when somebody asks.';
 COMMENT ON COLUMN ondatra.syncs.state IS 'created: never ran; active; paused: the schedule rests; error: stopped by itself; archived: kept, never runs.';
 COMMENT ON COLUMN ondatra.syncs.state_reason IS 'Why it is in this state; of a live one: what is wrong with its job of pg_cron.';
-COMMENT ON COLUMN ondatra.syncs.next_run_at IS 'When it runs by itself; NULL: it does not.';
+COMMENT ON COLUMN ondatra.syncs.next_run_at IS 'When it runs by itself, or its job of pg_cron is due; NULL: it does not.';
 COMMENT ON COLUMN ondatra.syncs.last_run_id IS 'The last run that has finished.';
 
 CREATE VIEW ondatra.sync_runs WITH (security_barrier) AS
@@ -111,7 +119,8 @@ COMMENT ON COLUMN ondatra.failed_rows.next_attempt_at IS 'Runs from then on send
 
 CREATE VIEW ondatra.sync_status WITH (security_barrier) AS
   SELECT s.name, s.state, r.status AS last_status, pg_catalog.date_trunc('second', r.started_at)::timestamp AS last_run_at,
-         pg_catalog.date_trunc('second', s.next_run_at)::timestamp AS next_run_at,
+         pg_catalog.date_trunc('second', LEAST(s.next_run_at, ondatra.next_cron_run(CASE WHEN s.cron_job IS NOT NULL AND s.state_reason IS NULL
+           AND s.state OPERATOR(pg_catalog.=) ANY ('{created,active}') THEN s.schedule END)))::timestamp AS next_run_at,
          coalesce(r.rows_pending OPERATOR(pg_catalog.+) r.deletes_pending, 0) AS backlog,
          (SELECT pg_catalog.count(*) FROM ondatra.all_failed_rows f WHERE f.sync_id OPERATOR(pg_catalog.=) s.sync_id) AS failing,
          (SELECT pg_catalog.count(*) FROM ondatra.all_failed_rows f WHERE f.sync_id OPERATOR(pg_catalog.=) s.sync_id AND f.next_attempt_at IS NULL)

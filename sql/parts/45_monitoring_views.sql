@@ -50,7 +50,9 @@ COMMENT ON COLUMN ondatra.alert_messages.last_error IS 'Why the last try failed.
 -- Numbers about syncs: of the roles that the reader is a member of, and all of them for members of pg_monitor, who see no text of an API or a row.
 CREATE VIEW ondatra.metrics WITH (security_barrier) AS
   WITH s AS NOT MATERIALIZED (
-    SELECT s.sync_id, s.name, s.state, s.failures, s.next_run_at, s.last_run_id, d.name AS destination,
+    SELECT s.sync_id, s.name, s.state, s.failures, s.last_run_id, d.name AS destination,
+           LEAST(s.next_run_at, ondatra.next_cron_run(CASE WHEN s.cron_job IS NOT NULL AND s.state_reason IS NULL
+           AND s.state OPERATOR(pg_catalog.=) ANY ('{created,active}') THEN s.schedule END)) AS next_run_at,
            pg_catalog.jsonb_build_object('sync', s.name, 'destination', d.name) AS labels
     FROM ondatra.all_syncs s LEFT JOIN ondatra.all_destinations d ON d.destination_id OPERATOR(pg_catalog.=) s.destination_id
     WHERE pg_catalog.pg_has_role(s.owner::oid, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')

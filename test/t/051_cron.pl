@@ -35,9 +35,15 @@ sub jobs { return $t->admin("SELECT coalesce(string_agg(concat_ws('|', schedule,
 my $job = q{SELECT ondatra.trigger_sync('it''s')|postgres|ann|true};
 $t->sync("it's", 'mart.c', 'd', schedule => '0 3 * * *');
 is(jobs(), "0 3 * * *|$job", 'a job of the owner, that calls trigger_sync');
-is($t->sql("SELECT state || ' ' || schedule || ' ' || (next_run_at IS NULL)::text FROM ondatra.syncs"), 'created 0 3 * * * true', 'it does not run at once');
+is($t->sql("SELECT state || ' ' || schedule || ' ' || (next_run_at > now())::text FROM ondatra.syncs"), 'created 0 3 * * * true', 'it does not run at once');
+my $three = "(date_trunc('day', (now() - interval '3 hours') AT TIME ZONE 'UTC') + interval '1 day 3 hours') AT TIME ZONE 'UTC'";
+is($t->sql("SET TimeZone = 'Asia/Kolkata'; SELECT next_run_at = $three FROM ondatra.syncs"), 't', 'but at three o\'clock in Greenwich');
+is($t->sql("SET TimeZone = 'Asia/Kolkata'; SELECT next_run_at = $three FROM ondatra.sync_status"), 't', 'as sync_status says');
+is($t->sql("SELECT to_timestamp(value) = $three FROM ondatra.metrics WHERE name = 'ondatra_sync_next_run_timestamp_seconds'"), 't', 'and the metric');
+sub due { return $t->sql('SELECT count(next_run_at) FROM ondatra.sync_status') }
 $t->sql(q{SELECT ondatra.pause_sync('it''s')});
 is(jobs(), '', 'paused: no job');
+is(due(), '0', 'and nothing that is due');
 $t->sql(q{SELECT ondatra.resume_sync('it''s')});
 is(jobs(), "0 3 * * *|$job", 'resumed: the job is back');
 $t->sql(q{SELECT ondatra.update_sync('it''s', schedule => '*/5 * * * *')});
@@ -56,7 +62,7 @@ $t->sql(q{SELECT ondatra.update_sync('it''s', schedule => '1 hour')});
 is(jobs(), '', 'an interval: no job');
 is($t->sql('SELECT next_run_at IS NOT NULL FROM ondatra.syncs'), 't', 'but a due time');
 $t->sql(q{SELECT ondatra.update_sync('it''s', schedule => '* * * * *')});
-is($t->sql('SELECT next_run_at IS NULL FROM ondatra.syncs'), 't', 'and back');
+is($t->sql("SELECT next_run_at - date_trunc('minute', now()) FROM ondatra.syncs"), '00:01:00', 'and back');
 $t->sql_fails("BEGIN; SELECT ondatra.update_sync('it''s', schedule => '5 * * * *'); PREPARE TRANSACTION 'x'", qr/cannot PREPARE/, 'no prepared transaction');
 
 # --- a lock of the caller's that the other process waits for ends the wait; pausing goes on without the job
@@ -94,6 +100,18 @@ $t->node->restart;
 $t->poll(sub { leftovers() eq '0' }, 'until it is loaded again');
 is(jobs(), "8 8 * * *|$job", 'then it is removed, and no other');
 
+# --- the time zone of pg_cron, and its summer times
+SKIP: {
+    my ($refused) = $t->psql_as($superuser, "SET cron.timezone = 'Europe/Berlin'");
+    skip 'this pg_cron takes its time zone at start', 4 if $refused;
+    my $next = sub { return $t->admin("SET cron.timezone = 'Europe/Berlin'; SET TimeZone = 'UTC'; SELECT to_char(ondatra.next_cron_run('$_[0]', '$_[1]+00'), 'MM-DD HH24:MI')") };
+    is($next->('0 3 * * *', '2026-03-27 12:00'), '03-28 02:00', 'in winter');
+    is($next->('0 3 * * *', '2026-03-28 12:00'), '03-29 01:00', 'in summer');
+    is($next->('30 2 * * *', '2026-03-28 12:00'), '03-29 01:30', 'a time that summer time leaves out');
+    is($next->('30 2 * * *', '2026-10-24 12:00'), '10-25 00:30', 'a time that comes twice') ;
+}
+is($t->sql("SELECT ondatra.next_cron_run('15 minutes') IS NULL AND ondatra.next_cron_run('0 0 30 2 *') IS NULL AND ondatra.next_cron_run(NULL) IS NULL"), 't', 'what is no cron text, or never');
+
 # --- a job that somebody removed, stopped or changed
 sub reason_is { my ($pattern, $name) = @_; my $last;
     $t->poll(sub { ($last = $t->sql(q{SELECT coalesce(state_reason, 'none') FROM ondatra.syncs WHERE name = 'it''s'})) =~ $pattern }); return like($last, $pattern, $name) }
@@ -104,6 +122,7 @@ $t->admin(q{UPDATE cron.job SET active = true, schedule = '9 9 * * *'});
 reason_is(qr/^its job of pg_cron was changed/, 'another schedule, too');
 $t->sql('SELECT cron.unschedule(jobid) FROM cron.job');
 reason_is(qr/^its job of pg_cron is gone: nothing starts it by itself/, 'and one that was removed');
+is(due(), '0', 'nothing is due then');
 like(Ondatra::Test::slurp($t->node->logfile), qr/WARNING:  ondatra: sync \d+: its job of pg_cron is gone/, 'in the log as well');
 is(jobs(), '', 'it is left so');
 $t->sql(q{SELECT ondatra.update_sync('it''s', schedule => schedule) FROM ondatra.syncs});
