@@ -24,12 +24,11 @@ static pg_tz *cron_zone(void) {
   return zone == NULL ? pg_tzset("GMT") : zone;
 }
 
-/* A wall clock's minute as a time; one that summer time leaves out is an hour later, of one that comes twice the first counts. */
-static TimestampTz time_of(int64 minute, pg_tz *zone) {
+/* A wall clock's minute as a time; one that summer time leaves out is an hour later, one that comes twice is the second, as PostgreSQL reads it. False: it is too late. */
+static bool time_of(int64 minute, pg_tz *zone, TimestampTz *time) {
   int64 day = ond_floor_div(minute, MINUTES_A_DAY);
   OndDate date = ond_civil_from_days(day);
   struct pg_tm tm = {0};
-  TimestampTz result;
   int offset;
 
   tm.tm_year = (int)date.year;
@@ -38,9 +37,7 @@ static TimestampTz time_of(int64 minute, pg_tz *zone) {
   tm.tm_hour = (int)(minute - day * MINUTES_A_DAY) / 60;
   tm.tm_min = (int)(minute - day * MINUTES_A_DAY) % 60;
   offset = DetermineTimeZoneOffset(&tm, zone);
-  if (tm2timestamp(&tm, 0, &offset, &result) != 0)
-    ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
-  return result;
+  return tm2timestamp(&tm, 0, &offset, time) == 0;
 }
 
 /* next_cron_run(schedule, after): NULL for what is no cron text, or never. */
@@ -59,7 +56,7 @@ Datum ond_sql_next_cron_run(PG_FUNCTION_ARGS) {
     PG_RETURN_NULL();
   next = ond_civil_to_days((OndDate){tm.tm_year, tm.tm_mon, tm.tm_mday}) * MINUTES_A_DAY + tm.tm_hour * 60 + tm.tm_min;
   next = ond_cron_fields_next(&fields, next);
-  if (next == PG_INT64_MAX)
+  if (next == PG_INT64_MAX || !time_of(next, zone, &after))
     PG_RETURN_NULL();
-  PG_RETURN_TIMESTAMPTZ(time_of(next, zone));
+  PG_RETURN_TIMESTAMPTZ(after);
 }

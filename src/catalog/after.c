@@ -112,6 +112,5 @@ char *ond_after_waits(const OndSync *s, char **since) {
     waits = ond_row_text(1, caller);
     *since = ond_row_text(2, caller);
   }
-  MemoryContextSwitchTo(caller);
   return waits;
 }

@@ -44,11 +44,8 @@ static const char runs_sql[] = "UPDATE ondatra.all_runs SET sync_name = $3 WHERE
 static bool is_taken(const char *name) {
   Oid types[] = {TEXTOID};
   Datum values[] = {CStringGetTextDatum(name)};
-  MemoryContext caller = CurrentMemoryContext;
-  bool taken = ond_spi(SPI_OK_SELECT, "SELECT FROM ondatra.all_syncs WHERE name = $1", 1, types, values, NULL) > 0;
 
-  MemoryContextSwitchTo(caller);
-  return taken;
+  return ond_spi(SPI_OK_SELECT, "SELECT FROM ondatra.all_syncs WHERE name = $1", 1, types, values, NULL) > 0;
 }
 
 void ond_sync_rename(const OndSync *s, const char *name) {
@@ -62,10 +59,6 @@ void ond_sync_rename(const OndSync *s, const char *name) {
   ond_after_lock();
   if (is_taken(name))
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("sync \"%s\" already exists", name), errhint("Use another name.")));
-  for (int i = 0; i < lengthof(steps); i++) {
-    MemoryContext caller = CurrentMemoryContext;
-
+  for (int i = 0; i < lengthof(steps); i++)
     ond_spi(steps[i].expect, steps[i].sql, lengthof(types), types, values, NULL);
-    MemoryContextSwitchTo(caller);
-  }
 }

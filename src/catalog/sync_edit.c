@@ -129,16 +129,14 @@ bool ond_sync_lock_of_run(int64 run_id) {
 static void end_runs_of_dropped(int64 sync_id) {
   Oid types[] = {INT8OID};
   Datum values[] = {Int64GetDatum(sync_id)};
-  MemoryContext caller = CurrentMemoryContext;
   int n = (int)ond_spi(SPI_OK_UPDATE_RETURNING,
                        "UPDATE ondatra.all_runs SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), error_message = 'the sync was dropped' "
                        "WHERE sync_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL RETURNING run_id",
                        1, types, values, NULL);
-  int64 *ids = ond_rows_int64(n, caller);
+  int64 *ids = ond_rows_int64(n, CurrentMemoryContext);
 
   for (int i = 0; i < n; i++)
     ond_notify_run(ids[i], sync_id, "cancelled");
-  MemoryContextSwitchTo(caller);
 }
 
 void ond_sync_delete(int64 sync_id) {

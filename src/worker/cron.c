@@ -124,7 +124,6 @@ void ond_cron_forget(void) {
 
 static void with_place(const char *place, int expect, const char *sql) {
   Oid types[] = {TEXTOID};
-  MemoryContext caller = CurrentMemoryContext;
   OndScope scope;
   Datum values[1];
 
@@ -132,7 +131,6 @@ static void with_place(const char *place, int expect, const char *sql) {
   values[0] = CStringGetTextDatum(place);
   ond_spi(expect, sql, 1, types, values, NULL);
   ond_our_end(&scope);
-  MemoryContextSwitchTo(caller);
 }
 
 /* A leftover of this name is none any more; who removes it just now is waited for. */
