@@ -140,10 +140,6 @@ bool ond_arg_is_json_null(FunctionCallInfo fcinfo, int n) {
   return JB_ROOT_IS_SCALAR(json) && JsonbExtractScalar(&json->root, &v) && v.type == jbvNull;
 }
 
-char *ond_to_utf8(const char *text) {
-  return pg_server_to_any(text, (int)strlen(text), PG_UTF8);
-}
-
 OndDelivered ond_arg_delivered(FunctionCallInfo fcinfo, int n) {
   char *word = ond_arg_text(fcinfo, n);
 

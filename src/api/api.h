@@ -58,9 +58,6 @@ extern char *ond_arg_options(FunctionCallInfo fcinfo, int n, const char *base);
 /* True for a jsonb argument that is JSON null: "unset it". */
 extern bool ond_arg_is_json_null(FunctionCallInfo fcinfo, int n);
 
-/* Text in UTF-8, as the rooms below expect it. */
-extern char *ond_to_utf8(const char *text);
-
 /* `delivered` of the update functions. */
 typedef enum OndDelivered { OND_DELIVERED_UNSAID, OND_DELIVERED_KEEP, OND_DELIVERED_FORGET } OndDelivered;
 extern OndDelivered ond_arg_delivered(FunctionCallInfo fcinfo, int n);

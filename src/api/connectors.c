@@ -19,6 +19,7 @@
 #include "api/destinations.h"
 #include "catalog/connector.h"
 #include "catalog/edit.h"
+#include "catalog/utf8.h"
 #include "connector/mapping.h"
 
 

@@ -17,6 +17,7 @@
 #include "catalog/connector.h"
 #include "catalog/edit.h"
 #include "catalog/settings.h"
+#include "catalog/utf8.h"
 
 
 static void free_auth(void *auth) {

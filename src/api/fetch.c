@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "catalog/utf8.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "mb/pg_wchar.h"
@@ -62,7 +63,7 @@ static const char *list_args(const OndConnector *c) {
   initStringInfo(&names);
   for (int i = 0; ond_connector_arg(c, i) != NULL; i++)
     appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "", ond_connector_arg(c, i));
-  return names.len == 0 ? NULL : names.data;
+  return names.len == 0 ? NULL : ond_words_from_utf8(names.data);
 }
 
 /* An argument that the list does not name would be ignored: an error. */
@@ -83,6 +84,7 @@ static void check_args(const Fetch *f, Jsonb *args) {
     name = ond_to_utf8(pnstrdup(v.val.string.val, v.val.string.len));
     for (int i = 0; ond_connector_arg(f->caller.connector, i) != NULL && !known; i++)
       known = strcmp(ond_connector_arg(f->caller.connector, i), name) == 0;
+    name = ond_words_from_utf8(name);
     if (!known) {
       const char *names = list_args(f->caller.connector);
 

@@ -17,6 +17,7 @@
 
 #include "catalog/session.h"
 #include "catalog/settings.h"
+#include "catalog/utf8.h"
 #include "worker/state.h"
 
 #define UNIX_EPOCH_US ((int64)(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
@@ -86,7 +87,7 @@ static void put_destination(ReturnSetInfo *result, const OndBudgetView *view, bo
   values[2] = TimestampTzGetDatum(GetCurrentTimestamp() + view->paused_for_us);
   values[3] = Int32GetDatum(view->in_flight);
   nulls[4] = view->last_error[0] == '\0' || !with_words;
-  values[4] = CStringGetTextDatum(view->last_error);
+  values[4] = CStringGetTextDatum(ond_words_from_utf8(view->last_error));
   nulls[5] = view->last_error_at == 0;
   values[5] = TimestampTzGetDatum(view->last_error_at);
   tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

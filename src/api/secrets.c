@@ -11,6 +11,7 @@
 #include "catalog/edit.h"
 #include "catalog/secrets.h"
 #include "catalog/tokens.h"
+#include "catalog/utf8.h"
 #include "core/mem.h"
 #include "miscadmin.h"
 #include "worker/shared.h"

@@ -31,6 +31,7 @@
 #include "utils/varlena.h"
 
 #include "catalog/session.h"
+#include "catalog/utf8.h"
 #include "compat.h"
 
 typedef struct Setting {
@@ -292,12 +293,14 @@ uint64 ond_spi_snapshot(const char *sql, int nargs, Oid *types, Datum *values, c
 void ond_raise(const OndError *e) {
   int code = ERRCODE_INVALID_PARAMETER_VALUE;
 
+  const char *detail = ond_words_from_utf8(e->detail), *hint = ond_words_from_utf8(e->hint);
+
   if (strlen(e->sqlstate) == 5)
     code = MAKE_SQLSTATE(e->sqlstate[0], e->sqlstate[1], e->sqlstate[2], e->sqlstate[3], e->sqlstate[4]);
-  ereport(ERROR, (errcode(code), errmsg("%s", e->message),
-                  e->pointer[0] != '\0' && e->detail[0] != '\0' ? errdetail("At %s: %s", e->pointer, e->detail)
-                  : e->pointer[0] != '\0'                       ? errdetail("At %s.", e->pointer)
-                  : e->detail[0] != '\0'                        ? errdetail("%s", e->detail)
-                                                                : 0,
-                  e->hint[0] != '\0' ? errhint("%s", e->hint) : 0));
+  ereport(ERROR, (errcode(code), errmsg("%s", ond_words_from_utf8(e->message)),
+                  e->pointer[0] != '\0' && detail[0] != '\0' ? errdetail("At %s: %s", ond_words_from_utf8(e->pointer), detail)
+                  : e->pointer[0] != '\0'                    ? errdetail("At %s.", ond_words_from_utf8(e->pointer))
+                  : detail[0] != '\0'                        ? errdetail("%s", detail)
+                                                             : 0,
+                  hint[0] != '\0' ? errhint("%s", hint) : 0));
 }

@@ -33,6 +33,7 @@
 #include <xxhash.h>
 
 #include "catalog/settings.h"
+#include "catalog/utf8.h"
 #include "engine/checks.h"
 #include "engine/diff.h"
 #include "engine/encode.h"
@@ -218,7 +219,7 @@ static void decode_key_json(Receiver *r, Row *row) {
 
     if (i > 0)
       appendStringInfoCharMacro(&r->key_json, ',');
-    ond_append_json_string(&r->key_json, r->spec->keys[i].name, strlen(r->spec->keys[i].name));
+    ond_append_json_string(&r->key_json, r->spec->keys[i].member, strlen(r->spec->keys[i].member));
     appendStringInfoCharMacro(&r->key_json, ':');
     starts[i] = r->key_json.len;
     if (isnull || row->key_text[i].n > KEY_BYTES_MAX || ond_encode(r->key_encoders[i], d, &r->key_json) != NULL) {
@@ -253,6 +254,13 @@ static void keep_invalid(Receiver *r, Row *row, const char *message) {
   MemoryContextSwitchTo(saved);
 }
 
+static OndBytes utf8_bytes(const char *text, Size n) {
+  char *utf8 = pg_server_to_any(unconstify(char *, text), (int)n, PG_UTF8);
+
+  return (OndBytes){utf8, utf8 == text ? n : strlen(utf8)};
+}
+
+/* What the state table has, in UTF-8. */
 static OndBytes text_bytes(const Row *row, int column) {
   bool isnull;
   Datum d = get(row, column, &isnull);
@@ -261,7 +269,7 @@ static OndBytes text_bytes(const Row *row, int column) {
   if (isnull)
     return OND_BYTES_NONE;
   t = DatumGetTextPP(d);
-  return (OndBytes){VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t)};
+  return utf8_bytes(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
 }
 
 static OndBytes jsonb_bytes(const Row *row, int column) {
@@ -272,18 +280,7 @@ static OndBytes jsonb_bytes(const Row *row, int column) {
   if (isnull)
     return OND_BYTES_NONE;
   json = DatumGetCString(DirectFunctionCall1(jsonb_out, d));
-  return (OndBytes){json, strlen(json)};
-}
-
-/* _kept, in UTF-8. */
-static OndBytes kept_bytes(const Receiver *r, const Row *row) {
-  OndBytes kept = jsonb_bytes(row, r->columns.kept);
-  char *text;
-
-  if (kept.p == NULL)
-    return kept;
-  text = pg_server_to_any(unconstify(char *, kept.p), (int)kept.n, PG_UTF8);
-  return (OndBytes){text, strlen(text)};
+  return utf8_bytes(json, strlen(json));
 }
 
 static void draft_payload(Receiver *r, OndChangeDraft *draft) {
@@ -335,7 +332,7 @@ static void keep_change(Receiver *r, Row *row, OndOp op, const OndPlan *plan, co
   if (row->has_state) {
     draft.remote_id = text_bytes(row, r->columns.remote_id);
     draft.remote = jsonb_bytes(row, r->columns.remote);
-    draft.kept_before = kept_bytes(r, row);
+    draft.kept_before = jsonb_bytes(row, r->columns.kept);
   }
   if (plan->adopts || op == OND_OP_CREATE || op == OND_OP_UPDATE)
     draft.kept = ond_fields_kept(r->fields);
@@ -388,10 +385,10 @@ static bool is_duplicate(Receiver *r, Row *row) {
   initStringInfo(&s);
   appendStringInfo(&s, "duplicate key: " INT64_FORMAT " rows have (", rows);
   for (int i = 0; i < r->spec->n_keys; i++)
-    appendStringInfo(&s, "%s%s", i > 0 ? ", " : "", r->spec->keys[i].name);
+    appendStringInfo(&s, "%s%s", i > 0 ? ", " : "", r->spec->keys[i].member);
   appendStringInfoString(&s, ")=(");
   for (int i = 0; i < r->spec->n_keys; i++)
-    appendStringInfo(&s, "%s%.*s", i > 0 ? ", " : "", (int)row->key_text[i].n, row->key_text[i].p);
+    appendStringInfo(&s, "%s%s", i > 0 ? ", " : "", ond_to_utf8(pnstrdup(row->key_text[i].p, row->key_text[i].n)));
   appendStringInfoChar(&s, ')');
   keep_invalid(r, row, s.data);
   return true;
@@ -481,7 +478,7 @@ static OndPresence examine(Receiver *r, Row *row) {
 
 /* Whether its columns are kept as they are. */
 static bool has_kept(Receiver *r, Row *row) {
-  return r->spec->n_kept == 0 || (row->has_state && ond_kept_is(kept_bytes(r, row), ond_fields_kept(r->fields)));
+  return r->spec->n_kept == 0 || (row->has_state && ond_kept_is(jsonb_bytes(row, r->columns.kept), ond_fields_kept(r->fields)));
 }
 
 /* Rebase: the destination is said to have the row as it is. */
@@ -512,7 +509,7 @@ static void observe(Receiver *r, Row *row, OndPresence presence, const OndPlan *
   if (row->has_state)
     o.remote_id = text_bytes(row, r->columns.remote_id);
   if (row->has_state)
-    o.kept = kept_bytes(r, row);
+    o.kept = jsonb_bytes(row, r->columns.kept);
   if (presence == OND_MODEL_ROW) {
     const OndBytes *values = ond_spec_form_values(r->spec, ond_fields_of_mapping(r->fields), &r->payload);
 

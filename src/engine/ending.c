@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "catalog/session.h"
+#include "catalog/utf8.h"
 #include "engine/ending.h"
 
 #define WORDS_BYTES_MAX 2000 /* of an error's message, detail and hint, each */
@@ -147,7 +148,7 @@ void ond_run_end_of_delivery(const OndDeliveryResult *delivery, const OndCounter
 
 Datum ond_text_or_null(const char *s, char *null) {
   *null = s == NULL ? 'n' : ' ';
-  return s == NULL ? (Datum)0 : CStringGetTextDatum(s);
+  return s == NULL ? (Datum)0 : CStringGetTextDatum(ond_words_from_utf8(s));
 }
 
 void ond_run_end_write(int64 run_id, const OndRunEnd *e) {

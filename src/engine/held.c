@@ -14,10 +14,13 @@
 #include <xxhash.h>
 
 #include "catalog/session.h"
+#include "catalog/utf8.h"
+#include "core/text.h"
 #include "engine/held.h"
 
 #define PART_DIGESTS 131072 /* 1 MB */
 #define SAMPLES      5
+#define SAMPLE_BYTES_MAX 200
 
 static uint64 digest(const OndSync *sync, const OndChangeRow *row) {
   char op = (char)row->task.op;
@@ -55,7 +58,8 @@ static void note_sample(Samples *s, const OndChangeRow *row) {
   int i = op_number(row->task.op);
 
   if (s->n[i]++ < SAMPLES)
-    appendStringInfo(&s->keys[i], "%s%.*s", s->keys[i].len > 0 ? ", " : "", (int)Min(row->key_json.n, 200), row->key_json.p);
+    appendStringInfo(&s->keys[i], "%s%s", s->keys[i].len > 0 ? ", " : "",
+                     ond_words_from_utf8(pnstrdup(row->key_json.p, ond_utf8_cut(row->key_json.p, row->key_json.n, SAMPLE_BYTES_MAX))));
 }
 
 static void keep_digests(const OndSync *sync, int64 run_id, OndStore *store, Samples *samples) {

@@ -19,6 +19,7 @@
 
 #include "catalog/session.h"
 #include "catalog/settings.h"
+#include "catalog/utf8.h"
 #include "engine/cursor.h"
 #include "engine/delivery.h"
 #include "engine/diff.h"
@@ -152,7 +153,7 @@ static Datum headers_jsonb(const OndHttpRequest *request, const OndAuth *auth) {
       ond_append_json_string(&s, h->value, strlen(h->value));
   }
   appendStringInfoChar(&s, '}');
-  return DirectFunctionCall1(jsonb_in, CStringGetDatum(s.data));
+  return DirectFunctionCall1(jsonb_in, CStringGetDatum(ond_from_utf8(s.data, s.len)));
 }
 
 static Datum keys_jsonb(OndChangeRow *const *rows, int n) {
@@ -163,7 +164,7 @@ static Datum keys_jsonb(OndChangeRow *const *rows, int n) {
   for (int i = 0; i < n; i++)
     appendStringInfo(&s, "%s%.*s", i > 0 ? ", " : "", (int)rows[i]->key_json.n, rows[i]->key_json.p);
   appendStringInfoChar(&s, ']');
-  return DirectFunctionCall1(jsonb_in, CStringGetDatum(s.data));
+  return DirectFunctionCall1(jsonb_in, CStringGetDatum(ond_from_utf8(s.data, s.len)));
 }
 
 static const OndOperation *first_operation(const OndSpec *spec, const OndChangeRow *row) {
@@ -213,10 +214,10 @@ static void put_request(ReturnSetInfo *rsinfo, int number, const char *operation
   values[0] = Int32GetDatum(number);
   values[1] = CStringGetTextDatum(operation);
   values[2] = CStringGetTextDatum(request->method);
-  values[3] = CStringGetTextDatum(request->url);
+  values[3] = CStringGetTextDatum(ond_words_from_utf8(request->url));
   values[4] = headers_jsonb(request, auth);
   nulls[5] = request->body.data == NULL;
-  values[5] = nulls[5] ? (Datum)0 : PointerGetDatum(cstring_to_text_with_len(request->body.data, (int)request->body.len));
+  values[5] = nulls[5] ? (Datum)0 : CStringGetTextDatum(ond_words_from_utf8(pnstrdup(request->body.data, request->body.len)));
   values[6] = keys_jsonb(changes, n);
   tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
@@ -250,7 +251,7 @@ static void preview_batch(ReturnSetInfo *rsinfo, const OndSpec *spec, const OndA
   if (bad < 0 && n == 1)
     bad = 0;
   if (bad >= 0) {
-    ereport(NOTICE, (errmsg("row %.*s cannot be sent: %s", (int)changes[bad]->key_json.n, changes[bad]->key_json.p, err.message)));
+    ereport(NOTICE, (errmsg("row %s cannot be sent: %s", ond_from_utf8(changes[bad]->key_json.p, changes[bad]->key_json.n), ond_words_from_utf8(err.message))));
     memmove(changes + bad, changes + bad + 1, sizeof(OndChangeRow *) * (n - bad - 1));
     preview_batch(rsinfo, spec, auth, changes, n - 1, number, most);
   } else {
@@ -444,7 +445,7 @@ static void append_failure(StringInfo s, const OndSync *sync, const char *key_js
               "SELECT (pg_catalog.to_jsonb(f) OPERATOR(pg_catalog.-) '{sync_id,key,payload,before}'::text[])::text FROM ondatra.all_failed_rows f"
               " WHERE f.sync_id OPERATOR(pg_catalog.=) $1 AND f.key OPERATOR(pg_catalog.=) $2::pg_catalog.jsonb",
               2, types, values, NULL) == 1)
-    appendStringInfoString(s, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+    appendStringInfoString(s, ond_to_utf8(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)));
   else
     appendStringInfoString(s, "null");
   ond_our_end(&scope);
@@ -462,7 +463,7 @@ static void append_model_row(StringInfo s, const OndSpec *spec, const char *key_
   if (SPI_execute(sql.data, true, 1) != SPI_OK_SELECT)
     elog(ERROR, "could not read the row of the model");
   member(s, "model_row");
-  appendStringInfoString(s, SPI_processed == 0 ? "null" : SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+  appendStringInfoString(s, SPI_processed == 0 ? "null" : ond_to_utf8(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)));
 }
 
 /* Of a job: the step that has the row in it. */
@@ -530,5 +531,5 @@ Datum ond_explain_row(const OndSync *sync, const char *key_json, FunctionCallInf
   append_failure(&e.json, sync, key_json);
   appendStringInfoChar(&e.json, '}');
   ond_store_reset(store);
-  return DirectFunctionCall1(jsonb_in, CStringGetDatum(e.json.data));
+  return DirectFunctionCall1(jsonb_in, CStringGetDatum(ond_from_utf8(e.json.data, e.json.len)));
 }

@@ -26,6 +26,7 @@
 
 #include "catalog/edit.h"
 #include "catalog/session.h"
+#include "catalog/utf8.h"
 #include "catalog/settings.h"
 #include "connector/compare.h"
 #include "connector/members.h"
@@ -144,7 +145,7 @@ static const char *key_json_of(const Reconciler *r, const OndChangeRow *record) 
     OndBytes text = record->key_text[i];
 
     appendStringInfoString(&s, i > 0 ? "," : "");
-    ond_append_json_string(&s, r->sync->keys[i], strlen(r->sync->keys[i]));
+    ond_append_json_string(&s, r->in->spec->keys[i].member, strlen(r->in->spec->keys[i].member));
     appendStringInfoChar(&s, ':');
     if (r->numeric[i] && is_json_number(text))
       appendBinaryStringInfo(&s, text.p, (int)text.n);
@@ -303,7 +304,11 @@ static void mark_extra(Reconciler *r, const OndChangeRow *record, const char *ke
 
   memset(&row, 0, sizeof(row));
   row.has_before = true; /* never a conflict: should another spelling of the key be there, it is that row */
-  memcpy(row.key_text, record->key_text, sizeof(row.key_text));
+  for (int i = 0; i < record->n_keys; i++) {
+    char *own = ond_from_utf8(record->key_text[i].p, record->key_text[i].n);
+
+    row.key_text[i] = (OndBytes){own, strlen(own)};
+  }
   row.key_json = (OndBytes){key, strlen(key)};
   mark_unknown(r, &row, record);
 }

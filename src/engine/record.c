@@ -20,6 +20,7 @@
 
 #include "catalog/session.h"
 #include "catalog/settings.h"
+#include "catalog/utf8.h"
 #include "core/text.h"
 #include "engine/job_rows.h"
 #include "engine/kept.h"
@@ -48,20 +49,16 @@ struct OndRecorder {
 
 /* --- failed rows ------------------------------------------------------------------------------------------ */
 
-/* Text for a column: in the database's encoding; what it cannot express becomes '?'. */
+/* Words for a column: in the database's encoding; what it cannot express becomes '?'. */
 static Datum text_datum(const char *s, size_t n) {
   char *copy = pnstrdup(s, n);
 
   ond_text_clean(copy);
-  if (GetDatabaseEncoding() != PG_UTF8)
-    for (char *p = copy; *p != '\0'; p++)
-      if (IS_HIGHBIT_SET(*p))
-        *p = '?';
-  return CStringGetTextDatum(copy);
+  return CStringGetTextDatum(ond_words_from_utf8(copy));
 }
 
 static Datum key_datum(OndBytes json) {
-  return PointerGetDatum(cstring_to_text_with_len(json.p, (int)json.n));
+  return CStringGetTextDatum(ond_from_utf8(json.p, json.n));
 }
 
 enum { F_KEY, F_OPERATION, F_CLASS, F_STATUS, F_MESSAGE, F_PAYLOAD, F_ATTEMPTS, F_NEXT, F_COLUMNS };

@@ -19,6 +19,7 @@
 
 #include "catalog/session.h"
 #include "catalog/settings.h"
+#include "catalog/utf8.h"
 #include "core/text.h"
 #include "engine/request_log.h"
 #include "miscadmin.h"
@@ -83,11 +84,7 @@ static Datum clean_text(const OndRequestLog *log, const char *s, size_t n) {
   copy = pnstrdup(buf.data, ond_utf8_cut(buf.data, n, TEXT_BYTES_MAX));
   ond_buf_free(&buf);
   ond_text_clean(copy);
-  if (GetDatabaseEncoding() != PG_UTF8)
-    for (char *p = copy; *p != '\0'; p++)
-      if (IS_HIGHBIT_SET(*p))
-        *p = '?';
-  d = CStringGetTextDatum(copy);
+  d = CStringGetTextDatum(ond_words_from_utf8(copy));
   pfree(copy);
   return d;
 }

@@ -49,7 +49,7 @@ static char *copy_bytes(char **room, OndBytes from, OndBytes *to) {
 /* Finds the key columns in the key's JSON. */
 static void cut_key(const OndSpec *spec, OndChangeRow *row) {
   for (int i = 0; i < spec->n_keys; i++) {
-    OndBytes name = {spec->keys[i].name, strlen(spec->keys[i].name)};
+    OndBytes name = {spec->keys[i].member, strlen(spec->keys[i].member)};
     OndMembers members;
     OndMember member;
 

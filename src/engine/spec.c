@@ -5,7 +5,6 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_type.h"
@@ -18,6 +17,7 @@
 
 #include "catalog/connector.h"
 #include "catalog/session.h"
+#include "catalog/utf8.h"
 #include "engine/change_row.h"
 #include "engine/encode.h"
 #include "engine/script.h"
@@ -29,6 +29,11 @@ static void free_compiled(void *arg) {
 
   ond_connector_free(spec->connector);
   ond_mapping_free(spec->mapping);
+}
+
+/* The mapping and the connector are in UTF-8, SQL and the model's names in the database's encoding. */
+static char *own(const char *text) {
+  return ond_from_utf8(text, strlen(text));
 }
 
 /* --- values ----------------------------------------------------------------------------------------------- */
@@ -94,6 +99,7 @@ void ond_key_column(const OndModel *model, const char *name, OndKeyColumn *key) 
     ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("column \"%s\" of type %s cannot be part of the key", name, format_type_be(type)),
                     errhint("Cast it to text in the model, or take another column.")));
   key->name = pstrdup(name);
+  key->member = ond_to_utf8(key->name);
   key->value = -1;
   key->type_sql = key_type_sql(type);
   key->text = key->type_sql == NULL;
@@ -107,13 +113,15 @@ void ond_key_column(const OndModel *model, const char *name, OndKeyColumn *key) 
 static void compile_mapping_document(OndSpec *spec) {
   OndError err = {0};
 
-  if (spec->sync->mapping != NULL)
-    spec->mapping = ond_mapping_parse(spec->sync->mapping, strlen(spec->sync->mapping), &err);
-  else {
+  if (spec->sync->mapping != NULL) {
+    char *text = ond_to_utf8(spec->sync->mapping);
+
+    spec->mapping = ond_mapping_parse(text, strlen(text), &err);
+  } else {
     const char **names = palloc(sizeof(char *) * spec->model->n_columns);
 
     for (int i = 0; i < spec->model->n_columns; i++)
-      names[i] = spec->model->columns[i].name;
+      names[i] = ond_to_utf8(spec->model->columns[i].name);
     spec->mapping = ond_mapping_identity(spec->model->n_columns, names);
   }
   if (spec->mapping == NULL)
@@ -182,7 +190,7 @@ static void compile_template(OndSpec *spec, int field, const OndField *f) {
   for (int i = 0; i < f->template.n; i++) {
     const OndTemplatePart *part = &f->template.parts[i];
 
-    parts[i] = part->name.p == NULL ? -1 : column_value(spec, pnstrdup(part->name.p, part->name.n), psprintf("the template of \"%s\"", f->target));
+    parts[i] = part->name.p == NULL ? -1 : column_value(spec, ond_from_utf8(part->name.p, part->name.n), psprintf("the template of \"%s\"", own(f->target)));
   }
   spec->field_parts[field] = parts;
 }
@@ -222,12 +230,13 @@ static bool is_integer_type(const char *type_sql) {
 /* q.company_id = l1.k1: without a cast that could fail for a value. */
 static void append_join_condition(OndSpec *spec, StringInfo s, const OndField *f, int i, const char *state_type, int number) {
   OndKeyColumn by;
-  int value = column_value(spec, f->by[i], psprintf("the lookup of \"%s\"", f->target));
+  char *column = own(f->by[i]);
+  int value = column_value(spec, column, psprintf("the lookup of \"%s\"", own(f->target)));
 
-  ond_key_column(spec->model, f->by[i], &by);
+  ond_key_column(spec->model, column, &by);
   if (strcmp(by.type_sql, state_type) != 0 && !(is_integer_type(by.type_sql) && is_integer_type(state_type)))
     ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                    errmsg("column \"%s\" of the lookup of \"%s\" cannot be compared with the key of sync \"%s\"", f->by[i], f->target, f->text),
+                    errmsg("column \"%s\" of the lookup of \"%s\" cannot be compared with the key of sync \"%s\"", column, own(f->target), own(f->text)),
                     errdetail("The column is of type %s, the key of type %s.", by.type_sql + strlen("pg_catalog."), state_type + strlen("pg_catalog.")),
                     errhint("Cast it in the model.")));
   spec->joins[number].by[i] = value;
@@ -239,12 +248,12 @@ static void compile_lookup(OndSpec *spec, int field, const OndField *f) {
   int number = spec->n_joins++;
   int n_keys = 0;
   char *key = NULL;
-  int64 sync_id = find_looked_up(f->target, f->text, &n_keys, &key);
+  int64 sync_id = find_looked_up(own(f->target), own(f->text), &n_keys, &key);
   const char **types = ond_state_key_types(sync_id, n_keys);
   StringInfoData s;
 
   if (f->n_by != n_keys)
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the lookup of \"%s\" has %d columns in \"by\", the key of sync \"%s\" has %d", f->target, f->n_by, f->text, n_keys),
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the lookup of \"%s\" has %d columns in \"by\", the key of sync \"%s\" has %d", own(f->target), f->n_by, own(f->text), n_keys),
                     errhint("List the columns that hold its key: %s.", key)));
   initStringInfo(&s);
   appendStringInfo(&s, "LEFT JOIN %s l%d ON ", ond_state_table_name(sync_id), number + 1);
@@ -253,7 +262,7 @@ static void compile_lookup(OndSpec *spec, int field, const OndField *f) {
     append_join_condition(spec, &s, f, i, types[i], number);
   spec->joins[number].sql = s.data;
   spec->field_join[field] = number;
-  spec->field_value[field] = add_value(spec, f->target, psprintf("l%d._remote_id", number + 1), TEXTOID);
+  spec->field_value[field] = add_value(spec, own(f->target), psprintf("l%d._remote_id", number + 1), TEXTOID);
 }
 
 void ond_spec_append_from(StringInfo s, const OndSpec *spec) {
@@ -275,13 +284,14 @@ static void compile_fields(OndSpec *spec) {
     spec->field_value[i] = spec->field_join[i] = -1;
     switch (f->kind) {
       case OND_SOURCE_CONST: break;
-      case OND_SOURCE_COLUMN: spec->field_value[i] = column_value(spec, f->text, "the mapping"); break;
+      case OND_SOURCE_COLUMN: spec->field_value[i] = column_value(spec, own(f->text), "the mapping"); break;
       case OND_SOURCE_TEMPLATE: compile_template(spec, i, f); break;
       case OND_SOURCE_LOOKUP: compile_lookup(spec, i, f); break;
       case OND_SOURCE_SQL: {
-        char *what = psprintf("sql source of \"%s\" in the mapping", f->target);
+        const char *text = own(f->text), *target = own(f->target);
+        char *what = psprintf("sql source of \"%s\" in the mapping", target);
 
-        spec->field_value[i] = add_value(spec, f->target, in_parentheses(f->text), analyze_expression(spec, what, f->text, row_type));
+        spec->field_value[i] = add_value(spec, target, in_parentheses(text), analyze_expression(spec, what, text, row_type));
         break;
       }
     }
@@ -296,16 +306,12 @@ static void order_fields(OndSpec *spec) {
   for (int i = 0; i < n; i++) {
     const OndField *f = ond_mapping_field(spec->mapping, i);
 
-    ranks[i] = f->kind == OND_SOURCE_COLUMN ? ond_model_column(spec->model, f->text) : spec->model->n_columns;
+    ranks[i] = f->kind == OND_SOURCE_COLUMN ? ond_model_column(spec->model, own(f->text)) : spec->model->n_columns;
   }
   ond_mapping_order(spec->mapping, ranks);
 }
 
 /* --- the connector ---------------------------------------------------------------------------------------- */
-
-static char *from_utf8(const char *text) {
-  return pg_any_to_server(text, (int)strlen(text), PG_UTF8);
-}
 
 /* What a record cannot be made without. */
 static void check_required(const OndSpec *spec) {
@@ -317,11 +323,9 @@ static void check_required(const OndSpec *spec) {
   initStringInfo(&missing);
   initStringInfo(&all);
   for (int i = 0; (name = ond_connector_required(spec->connector, i)) != NULL; i++) {
-    char *field = from_utf8(name);
-
-    appendStringInfo(&all, "%s%s", i > 0 ? ", " : "", field);
-    if (!ond_mapping_fills(spec->mapping, field))
-      appendStringInfo(&missing, "%s%s", missing.len > 0 ? ", " : "", field);
+    appendStringInfo(&all, "%s%s", i > 0 ? ", " : "", own(name));
+    if (!ond_mapping_fills(spec->mapping, name))
+      appendStringInfo(&missing, "%s%s", missing.len > 0 ? ", " : "", own(name));
   }
   if (missing.len > 0)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the mapping does not fill a field that the destination requires: %s", missing.data),
@@ -332,16 +336,15 @@ static void check_required(const OndSpec *spec) {
 /* The field by which the API knows a record must not be filled from something else than what the sync knows it by. */
 static void check_key_field(const OndSpec *spec) {
   const char *name = ond_connector_key_field(spec->connector);
-  char *field = name == NULL ? NULL : from_utf8(name);
 
-  for (int i = 0; field != NULL && i < ond_mapping_count(spec->mapping); i++) {
+  for (int i = 0; name != NULL && i < ond_mapping_count(spec->mapping); i++) {
     const OndField *f = ond_mapping_field(spec->mapping, i);
 
-    if (strcmp(f->target, field) == 0 && f->kind == OND_SOURCE_COLUMN && strcmp(f->text, spec->sync->keys[0]) != 0)
+    if (f->kind == OND_SOURCE_COLUMN && strcmp(f->target, name) == 0 && strcmp(own(f->text), spec->sync->keys[0]) != 0)
       ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                      errmsg("the destination identifies a record by its field \"%s\", which is not the key of the sync", field),
-                      errdetail("The mapping fills it from column \"%s\", but the key is \"%s\".", f->text, spec->sync->keys[0]),
-                      errhint("Use key => '{%s}'.", quote_identifier(f->text))));
+                      errmsg("the destination identifies a record by its field \"%s\", which is not the key of the sync", own(name)),
+                      errdetail("The mapping fills it from column \"%s\", but the key is \"%s\".", own(f->text), spec->sync->keys[0]),
+                      errhint("Use key => '{%s}'.", quote_identifier(own(f->text)))));
   }
 }
 
@@ -387,7 +390,7 @@ const OndBytes *ond_spec_form_values(const OndSpec *spec, const OndBytes *values
     }
     ond_buf_reset(scratch);
     if (!ond_connector_form(spec->connector, spec->field_type[i], values[i], scratch))
-      ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("field \"%s\" of a row is too large", ond_mapping_field(spec->mapping, i)->target)));
+      ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("field \"%s\" of a row is too large", own(ond_mapping_field(spec->mapping, i)->target))));
     formed[i] = (OndBytes){pnstrdup(scratch->data, scratch->len), scratch->len};
   }
   return formed;
@@ -426,7 +429,7 @@ static void compile_keep(OndSpec *spec) {
     int value = column_value(spec, o->keep[i], "option keep");
 
     check_kept_type(spec, o->keep[i], spec->values[value].type);
-    spec->kept_name[i] = pg_server_to_any(pstrdup(o->keep[i]), (int)strlen(o->keep[i]), PG_UTF8);
+    spec->kept_name[i] = ond_to_utf8(pstrdup(o->keep[i]));
     spec->kept_value[i] = value;
   }
   spec->n_kept = o->n_keep;
@@ -449,7 +452,7 @@ static void compile_columns(OndSpec *spec, const OndDestination *destination) {
   spec->template_kept = palloc(sizeof(int) * Max(spec->n_template_columns, 1));
   for (int i = 0; (name = ond_connector_column(spec->connector, i)) != NULL; i++) {
     int uses = ond_connector_column_uses(spec->connector, i);
-    char *column = from_utf8(name);
+    char *column = own(name);
 
     spec->template_value[i] = (uses & OND_COLUMN_OF_ROW) != 0 ? column_value(spec, column, psprintf("the templates of destination \"%s\"", destination->name)) : -1;
     spec->template_kept[i] = kept_index(spec, name);

@@ -19,6 +19,7 @@
 
 typedef struct OndKeyColumn {
   const char *name;
+  const char *member;         /* the same in UTF-8: in the key's JSON */
   int value;                  /* its number among the values */
   Oid type;                   /* of the state table's column */
   const char *type_sql;       /* "pg_catalog.int8" */

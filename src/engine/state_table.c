@@ -31,6 +31,7 @@
 #include "utils/uuid.h"
 
 #include "catalog/session.h"
+#include "catalog/utf8.h"
 #include "compat.h"
 #include "engine/state_table.h"
 
@@ -318,9 +319,9 @@ static void set_values(const OndStateWrite *w, TimestampTz now, Datum *values, b
   if (s->change_id != 0)
     SET(W_CHANGE_ID, Int64GetDatum(s->change_id));
   if (w->remote_id != NULL)
-    SET(W_REMOTE_ID, CStringGetTextDatum(w->remote_id));
+    SET(W_REMOTE_ID, CStringGetTextDatum(ond_from_utf8(w->remote_id, strlen(w->remote_id))));
   if (w->remote != NULL)
-    SET(W_REMOTE, CStringGetTextDatum(w->remote));
+    SET(W_REMOTE, CStringGetTextDatum(ond_from_utf8(w->remote, strlen(w->remote))));
   if (w->kept != NULL)
     SET(W_KEPT, CStringGetTextDatum(pg_any_to_server(w->kept, (int)strlen(w->kept), PG_UTF8)));
   if (w->accepted_now)
@@ -444,7 +445,7 @@ static void fill_slot(Insert *in, TupleTableSlot *slot, const OndStateWrite *w, 
   }
   set_values(w, now, values, nulls);
   if (!nulls[W_REMOTE])
-    values[W_REMOTE] = DirectFunctionCall1(jsonb_in, CStringGetDatum(w->remote));
+    values[W_REMOTE] = DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(values[W_REMOTE])));
   if (!nulls[W_KEPT])
     values[W_KEPT] = DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(values[W_KEPT])));
   for (int c = 0; c < W_COLUMNS; c++) {

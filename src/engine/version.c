@@ -20,6 +20,7 @@
 #include <xxhash.h>
 
 #include "catalog/session.h"
+#include "catalog/utf8.h"
 #include "engine/canonical.h"
 #include "engine/encode.h"
 #include "engine/version.h"
@@ -104,7 +105,7 @@ Datum ond_row_hash(PG_FUNCTION_ARGS) {
   for (int i = 0; i < n; i++) {
     if (name_nulls[i])
       ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("name %d of row_hash is NULL", i + 1)));
-    targets[i] = TextDatumGetCString(names[i]);
+    targets[i] = ond_to_utf8(TextDatumGetCString(names[i]));
   }
   mapping = ond_mapping_identity(n, targets);
   hasher = ond_hasher_create(mapping, 0);

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/session.h"
+#include "catalog/utf8.h"
 #include "compat.h"
 #include "core/text.h"
 #include "worker/alerts.h"
@@ -275,9 +276,7 @@ static Datum clean_text(const char *words) {
   char *copy = pnstrdup(words, ond_utf8_cut(words, strlen(words), WORDS_BYTES_MAX));
 
   ond_text_clean(copy);
-  for (char *p = copy; *p != '\0' && GetDatabaseEncoding() != PG_UTF8; p++)
-    *p = IS_HIGHBIT_SET(*p) ? '?' : *p;
-  return CStringGetTextDatum(copy);
+  return CStringGetTextDatum(ond_words_from_utf8(copy));
 }
 
 void ond_alerts_failed(const OndSync *sync, const OndAlert *alert, const char *error, bool unreachable) {
