@@ -4,7 +4,7 @@
 #   sql                              run as role app, all of a page in one session and a database of its own, against the scripted destination
 #   sql superuser                    the same as superuser
 #   sql couchdb                      run by 008_couchdb.pl
-#   sh hubspot, sql hubspot          run by 067_hubspot_tour.pl
+#   sh hubspot, sql hubspot          run by 073_hubspot_tour.pl
 #   json upsert|create|update|delete an operation, json object, options, auth, mapping: accepted in its place
 #   json answer accepted=1 …         what the API answers to the operation before it, and what becomes of two rows then
 #   signature                        functions, exactly as they are
