@@ -127,7 +127,6 @@ SELECT ondatra.drop_destination('d');
 DROP SCHEMA regress_priv CASCADE;
 DROP ROLE regress_ann;
 SELECT run_id, sync_name, error_message FROM ondatra.sync_runs;
-SELECT count(*) FROM ondatra.secrets;
 SET ROLE regress_bob;
 SELECT count(*) FROM ondatra.sync_runs;
 RESET ROLE;
