@@ -72,7 +72,7 @@ TEST(mapping_refuses_what_is_none) {
   fails("{'a': 'b'}", "mapping is not JSON");
   fails("{\"a\": \"b\\u0000c\"}", "NUL character");
   fails("{\"a\": {\"const\": [\"\\u0000\"]}}", "NUL character");
-  fails("7", "mapping has no fields");
+  fails("7", "neither an object nor a list");
   fails("{}", "mapping has no fields");
   fails("{\"a\": \"x\", \"a.b\": \"y\"}", "collides");
   fails("{\"t[1]\": \"x\"}", "collides");
