@@ -72,7 +72,7 @@ static const char due_reasons[] =
         LOOK_BACK) ") t) u "
                    "  WHERE u.others = 0) b "
                    "WHERE s.state IN ('created', 'active') AND NOT s.sync_id = ANY ($2) AND NOT s.owner::pg_catalog.oid = ANY ($3) AND (s.next_run_at <= $1 OR s.recover_at <= $1 OR "
-                   "q.requested_at IS NOT NULL OR f.finished_at IS NOT NULL) "
+                   "q.requested_at IS NOT NULL OR f.finished_at <= $1) "
                    "  AND NOT EXISTS (SELECT FROM ondatra.all_runs r WHERE r.sync_id = s.sync_id AND r.finished_at IS NULL AND r.status = "
                    "'held' AND r.approved_by IS NULL) "
                    "ORDER BY due_at, s.sync_id LIMIT " CppAsString2(OND_QUEUE_MAX);
