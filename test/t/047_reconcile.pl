@@ -177,7 +177,9 @@ interrupt($session);
 like($err, qr/canceling statement/, 'its caller gives up');
 $t->poll_sql("SELECT count(*) FROM ondatra.run_progress", '0', 'so it ends');
 $t->poll_sql("SELECT status || ' ' || trigger FROM ondatra.sync_runs ORDER BY run_id DESC LIMIT 1", 'cancelled reconcile', 'cancelled');
-$session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');");
+# One that will hang, once the destination has seen that those before it have gone.
+sub adopting { $t->poll(sub { $t->state->{hanging} == 0 }); return session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');") }
+$session = adopting();
 $t->poll(sub { $t->state->{hanging} > 0 }, 'and one more');
 $t->sql('SELECT ondatra.cancel_run(run_id) FROM ondatra.run_progress');
 ($out, $err) = finish($session);
@@ -185,7 +187,7 @@ like($err, qr/the reconciliation of sync "all" was cancelled/, 'cancel_run ends 
 
 # --- its worker dies
 for my $how ('terminated', 'killed') {
-    $session = session($t, 'ann', "SELECT * FROM ondatra.reconcile_sync('all', '{adopt}');");
+    $session = adopting();
     $t->poll(sub { $t->state->{hanging} > 0 }, "$how: a reconciliation waits");
     my $pid = $t->sql('SELECT pid FROM ondatra.live_runs()');
     $how eq 'killed' ? kill('KILL', $pid) : $t->admin("SELECT pg_terminate_backend($pid)");
