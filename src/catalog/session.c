@@ -33,6 +33,7 @@
 #include "catalog/session.h"
 #include "catalog/utf8.h"
 #include "compat.h"
+#include "core/version.h"
 
 typedef struct Setting {
   const char *name;
@@ -80,6 +81,14 @@ void ond_pin_text_settings(void) {
   pin_all(common_settings);
 }
 
+static bool is_other_version(HeapTuple tuple, Relation rel, char *version, size_t size) {
+  bool isnull;
+  Datum d = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(rel), &isnull);
+
+  strlcpy(version, isnull ? "" : text_to_cstring(DatumGetTextPP(d)), size);
+  return strcmp(version, OND_VERSION) != 0;
+}
+
 static bool read_extension(OndExtension *out) {
   Relation rel = table_open(ExtensionRelationId, AccessShareLock);
   ScanKeyData key[1];
@@ -97,15 +106,29 @@ static bool read_extension(OndExtension *out) {
     out->extension = form->oid;
     out->schema = get_namespace_oid("ondatra", true); /* made by the install script, which is in pg_catalog itself */
     out->owner = form->extowner;
+    out->is_other = is_other_version(tuple, rel, out->version, sizeof(out->version));
   }
   systable_endscan(scan);
   table_close(rel, AccessShareLock);
   return found;
 }
 
+/* Tables and functions of another version are not what this library knows. What an install or upgrade script calls while it runs is its own affair. */
+static void refuse_other_version(const OndExtension *extension, int level) {
+  ereport(level, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                  errmsg("extension \"ondatra\" is of version %s in this database, and its library in this server of version %s", extension->version, OND_VERSION),
+                  errdetail("Nothing is sent until they are the same."),
+                  errhint("After a new package: restart the server, then ALTER EXTENSION ondatra UPDATE in each database.")));
+}
+
 const OndExtension *ond_extension(bool missing_ok) {
   static OndExtension extension;
   bool found = read_extension(&extension);
+
+  if (found && extension.is_other && !creating_extension) {
+    refuse_other_version(&extension, missing_ok ? LOG : ERROR);
+    return NULL;
+  }
 
   if (found)
     extension.syncs_relid = get_relname_relid("all_syncs", extension.schema);

@@ -21,9 +21,14 @@ typedef struct OndExtension {
   Oid schema;      /* ondatra */
   Oid owner;       /* of the extension: its tables' owner */
   Oid syncs_relid; /* ondatra.all_syncs: the class of the run lock's tag */
+  char version[64];
+  bool is_other; /* than the library's */
 } OndExtension;
 
-/* NULL when the extension is not installed here (missing_ok) or an error with a hint. Needs a transaction. */
+/*
+ * NULL when the extension is not installed here, or of another version than the library, which the log says (missing_ok), or an error with a hint: 42704,
+ * 55000. Needs a transaction.
+ */
 extern const OndExtension *ond_extension(bool missing_ok);
 
 /* State to restore. */

@@ -34,8 +34,9 @@
 #include <unistd.h>
 #include "core/mem.h"
 #include "core/text.h"
+#include "core/version.h"
 
-#define USER_AGENT         "ondatra/0.1.0"
+#define USER_AGENT         "ondatra/" OND_VERSION
 #define HEADERS_BYTES_MAX  65536
 #define CONNECT_DEFAULT_MS 10000
 #define IDLE_MAX_S         3L  /* reuse of connections; servers close idle ones after 5 s and more */

@@ -50,11 +50,15 @@ static void object_access(ObjectAccessType access, Oid class_id, Oid object_id, 
     ond_forget_at_commit(object_id);
   if (access == OAT_DROP && class_id == AuthIdRelationId)
     ond_look_everywhere_at_commit();
-  if (access == OAT_DROP && class_id == ExtensionRelationId) {
+  if ((access == OAT_DROP || access == OAT_POST_ALTER) && class_id == ExtensionRelationId) {
     char *name = get_extension_name(object_id);
 
-    if (name != NULL && strcmp(name, "ondatra") == 0)
+    if (name == NULL || strcmp(name, "ondatra") != 0)
+      return;
+    if (access == OAT_DROP)
       ond_drop_at_commit();
+    else if (ond_state != NULL)
+      ond_wake_at_commit(); /* it may be of the library's version now */
   }
 }
 

@@ -129,5 +129,24 @@ write_script("ondatra--$version--9.2.sql", @news, "SELECT 1 / 0;\n");
 $node->safe_psql('postgres', 'CREATE EXTENSION ondatra');
 isnt($node->psql('postgres', "ALTER EXTENSION ondatra UPDATE TO '9.2'"), 0, 'an upgrade that fails says so');
 is_deeply(differences([split /\n/, $node->safe_psql('postgres', $catalog)], $fresh), [], 'and changes nothing');
+
+# --- a package was upgraded, the database or the server was not: nothing is called that another version has made, and nothing is lost
+write_script("ondatra--$version--9.3.sql", "SELECT 1;\n");
+write_script("ondatra--9.3--$version.sql", "SELECT 1;\n");
+$node->safe_psql('postgres', "CREATE TABLE public.few (id int PRIMARY KEY); SELECT ondatra.create_destination('nobody', base_url => 'http://127.0.0.1:1');
+    SELECT ondatra.create_sync('few', 'public.few', 'nobody', schedule => '1 second'); ALTER EXTENSION ondatra UPDATE TO '9.3'");
+my $differs = qr/extension "ondatra" is of version 9\.3 in this database, and its library in this server of version \Q$version\E/;
+for my $call ("ondatra.trigger_sync('few')", "ondatra.pause_sync('few')", "ondatra.preview_sync('few')", "ondatra.set_secret('a', 'b')") {
+    my (undef, undef, $err) = $node->psql('postgres', "SELECT $call");
+    like($err, qr/ERROR:  $differs\nDETAIL:  .*\nHINT:  After a new package: restart the server, then ALTER EXTENSION ondatra UPDATE/, "$call: another version of the library");
+}
+$node->append_conf('postgresql.conf', 'ondatra.enabled = on');
+$node->reload;
+ok($node->poll_query_until('postgres', 'SELECT true') && $node->wait_for_log(qr/LOG:  $differs/), 'schedules wait, and the log says why');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM ondatra.all_runs'), '0', 'nothing has run');
+$node->safe_psql('postgres', "ALTER EXTENSION ondatra UPDATE TO '$version'");
+ok($node->poll_query_until('postgres', 'SELECT count(*) > 0 FROM ondatra.all_runs'), 'both are the same again: it goes on by itself');
+$node->psql('postgres', "ALTER EXTENSION ondatra UPDATE TO '9.3'");
+is($node->psql('postgres', 'DROP EXTENSION ondatra CASCADE'), 0, 'it can be dropped also so');
 $node->stop;
 done_testing();

@@ -167,7 +167,7 @@ our %FORBIDDEN = (
 );
 
 # Functions that a model may call: they change nothing and show what is its owner's.
-our @HARMLESS_FUNCTIONS = qw(check_connector config_before config_diff config_entry config_order config_patch export_config live_destinations live_runs report_html row_hash);
+our @HARMLESS_FUNCTIONS = qw(check_connector config_before config_diff config_entry config_order config_patch export_config live_destinations live_runs next_cron_run report_html row_hash);
 
 # What may well work, and must not matter.
 our %HARMLESS = (
