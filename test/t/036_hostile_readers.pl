@@ -83,7 +83,7 @@ my %of = (
     method => [q('GET')], path => [q('/')], object => [qw('o' NULL)], args => [q('{}'::jsonb), q('{}'::text)], fields => [q('{id}')],
     policy => [q('trust'), q('hold')], role => [qw('eve' 'bob')], level => [q('request')], config => [q('{"syncs": {"bobs": null}}'), q('{"destinations": {"bobs": {"base_url": "https://eve.example.com"}}}')],
     kind => [q('sync')], entry => [q('{}')], present => ['NULL', q('{}')], wanted => [q('{"model": "bob.t", "destination": "bobs"}')], search_path => [q('bob')], syncs => [q('{}')],
-    dry_run => ['false', 'true'],
+    dry_run => ['false', 'true'], schedule => [q('* * * * *')], after => ['now()'], new_name => [q('eves')],
 );
 my @tables = split /\n/, $t->admin("SELECT relname FROM pg_class WHERE relnamespace = 'ondatra'::regnamespace AND relkind = 'r' ORDER BY 1");
 sub snapshot { return join "\n", map { $t->admin("SELECT '$_', x::text FROM ondatra.$_ x ORDER BY 1, 2") } @tables }
